@@ -1,0 +1,157 @@
+//! A server's address, as configuration and Server Reference give it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What carries MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// `mqtt://`
+    Tcp,
+    /// `mqtts://`
+    Tls,
+    /// `ws://`
+    WebSocket,
+    /// `wss://`
+    WebSocketTls,
+}
+
+impl Transport {
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Tcp => "mqtt",
+            Self::Tls => "mqtts",
+            Self::WebSocket => "ws",
+            Self::WebSocketTls => "wss",
+        }
+    }
+
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Tcp => 1883,
+            Self::Tls => 8883,
+            Self::WebSocket => 80,
+            Self::WebSocketTls => 443,
+        }
+    }
+}
+
+/// Where a server is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Server {
+    pub transport: Transport,
+    /// A name or an address; an IPv6 address without brackets.
+    pub host: Arc<str>,
+    pub port: u16,
+    /// The path of a WebSocket; empty otherwise.
+    pub path: Arc<str>,
+}
+
+impl Server {
+    /// The server a Server Reference names: `host` or `host:port`, nothing else, reached as this one is.
+    /// MQTT allows several, parted by spaces: the first that can be read counts.
+    #[must_use]
+    pub fn referred(&self, reference: &str) -> Option<Self> {
+        reference.split(' ').find_map(|one| {
+            let (host, port) = split_host_port(one)?;
+            Some(Self {
+                transport: self.transport,
+                host: host.into(),
+                port: port.unwrap_or(self.port),
+                path: Arc::clone(&self.path),
+            })
+        })
+    }
+}
+
+fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        (
+            host,
+            if rest.is_empty() {
+                None
+            } else {
+                Some(rest.strip_prefix(':')?)
+            },
+        )
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.is_empty() || host.len() > 253 || !host.chars().all(legal) {
+        return None;
+    }
+    match port {
+        None => Some((host, None)),
+        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .map(|port| (host, Some(port))),
+        Some(_) => None,
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.transport.scheme();
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path)
+        } else {
+            write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> Server {
+        Server {
+            transport: Transport::Tls,
+            host: "one.example".into(),
+            port: 8883,
+            path: "".into(),
+        }
+    }
+
+    #[test]
+    fn a_reference_changes_host_and_port_and_never_the_transport() {
+        let shown = |text: &str| server().referred(text).map(|found| found.to_string());
+        assert_eq!(shown("two.example").as_deref(), Some("mqtts://two.example:8883"));
+        assert_eq!(shown("two.example:99").as_deref(), Some("mqtts://two.example:99"));
+        assert_eq!(shown("[::1]:99").as_deref(), Some("mqtts://[::1]:99"));
+        assert_eq!(
+            shown("mqtt://evil:1 two.example").as_deref(),
+            Some("mqtts://two.example:8883")
+        );
+        for bad in [
+            "",
+            "a:b",
+            "a:0",
+            "a:99999",
+            "a/b",
+            "user@host",
+            "mqtt://x",
+            "[zz]:1",
+            "[::1]x",
+            "a:+1",
+        ] {
+            assert_eq!(shown(bad), None, "{bad}");
+        }
+    }
+}

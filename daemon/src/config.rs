@@ -1,0 +1,1 @@
+//! What the person wrote: settings, parsed and validated.

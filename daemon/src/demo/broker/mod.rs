@@ -1,0 +1,1 @@
+//! A small MQTT broker with hooks to script any answer or fault.

@@ -1,0 +1,23 @@
+//! imd: one instant-messaging connection for all of a user's apps.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`config`], [`paths`], [`locks`] | what the person wrote, where things are, who may run |
+//! | [`clock`] | the one place that reads a clock |
+//! | [`link`] | the one task that drives the core and the server connection |
+//! | [`store`] | the account's database and the remembered session, on their own thread |
+//! | [`hub`] | what the world sees: the status with its generation, the bound apps |
+//! | [`rpc`] | the socket and the gRPC services: thin |
+//! | [`lifecycle`] | start, signals, systemd, the orderly stop |
+//! | [`demo`] | `imd demo` and its small broker |
+
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod hub;
+pub mod lifecycle;
+pub mod link;
+pub mod locks;
+pub mod paths;
+pub mod rpc;
+pub mod store;

@@ -1,0 +1,1 @@
+//! Start, signals, systemd, the orderly stop.

@@ -1,0 +1,1 @@
+//! Who may run: the two locks held for life.

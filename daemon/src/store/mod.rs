@@ -1,0 +1,1 @@
+//! The account database and the remembered session, on their own thread. Knows neither core nor rpc.

@@ -1,5 +1,7 @@
 //! The link: the one task that drives the core and the connection to the server.
 
+#[cfg(test)]
+mod bytes_of;
 mod connection;
 mod dial;
 mod driver;

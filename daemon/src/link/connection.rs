@@ -46,6 +46,9 @@ pub(super) struct Up {
     writer: WriteHalf<Stream>,
     pub(super) input: BytesMut,
     unflushed: bool,
+    /// Writing has failed. The server's last words may still be there to be read, so the link ends only
+    /// when reading does.
+    write_error: Option<io::Error>,
 }
 
 /// What happened on the network.
@@ -151,6 +154,7 @@ impl Up {
             writer,
             input: BytesMut::new(),
             unflushed: false,
+            write_error: None,
         }
     }
 
@@ -161,11 +165,13 @@ impl Up {
             writer,
             input,
             unflushed,
+            write_error,
             ..
         } = self;
         let output = session.output();
         let waiting = output.len();
-        let has_to_send = waiting > 0 || *unflushed;
+        let can_read = waiting < WRITE_BOUND || write_error.is_some();
+        let has_to_send = (waiting > 0 || *unflushed) && write_error.is_none();
         input.reserve(READ);
         let send = async {
             if waiting == 0 {
@@ -180,14 +186,17 @@ impl Up {
             io::Result::Ok(())
         };
         tokio::select! {
-            read = reader.read_buf(input), if waiting < WRITE_BOUND => match read {
-                Ok(count) => Happening::Read(count),
-                Err(error) => Happening::Broken(error),
+            read = reader.read_buf(input), if can_read => match (read, write_error.take()) {
+                (Ok(0) | Err(_), Some(error)) | (Err(error), None) => Happening::Broken(error),
+                (Ok(count), earlier) => {
+                    *write_error = earlier;
+                    Happening::Read(count)
+                }
             },
-            sent = send, if has_to_send => match sent {
-                Ok(()) => Happening::Sent,
-                Err(error) => Happening::Broken(error),
-            },
+            sent = send, if has_to_send => {
+                *write_error = sent.err();
+                Happening::Sent
+            }
         }
     }
 }

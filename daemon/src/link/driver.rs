@@ -404,3 +404,6 @@ fn log_event(event: &Event) {
         Event::GroupRefused { group } => tracing::warn!(group, "the server refused a group's subscription"),
     }
 }
+
+#[cfg(test)]
+mod tests;

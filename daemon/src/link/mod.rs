@@ -7,6 +7,9 @@ mod dial;
 mod driver;
 mod frame;
 mod handle;
+pub mod probe;
+#[cfg(test)]
+mod scripted;
 mod session;
 mod vault;
 mod wire;

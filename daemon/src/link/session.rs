@@ -477,3 +477,6 @@ fn protocol_fault(server: &Server, violation: &Violation) -> Fault {
         text: format!("{server}: {violation}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

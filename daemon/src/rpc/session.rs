@@ -100,19 +100,19 @@ impl SessionService for Session {
         let arguments = ConnectArguments::try_from(request);
         let caller = caller?;
         let app = caller.requester();
+        if matches!(caller, Caller::Unbound(_)) && !has_app_key {
+            let text = "a call of Connect without a binding has no Init before it: give it the app_key";
+            return Err(to_status(Code::RC_CLIENT_NOT_INIT, text));
+        }
+        let arguments = arguments.map_err(convert::invalid)?;
         let (instance, place) = match caller {
             Caller::Bound(bound) => (bound.instance, None),
-            Caller::Unbound(_) if !has_app_key => {
-                let text = "a call of Connect without a binding has no Init before it: give it the app_key";
-                return Err(to_status(Code::RC_CLIENT_NOT_INIT, text));
-            }
             Caller::Unbound(_) => {
                 let instance = InstanceId(Uuid::new_v4().to_string().into());
                 let place = self.place(instance.clone(), app.clone(), Arc::default())?;
                 (instance, Some(place))
             }
         };
-        let arguments = arguments.map_err(convert::invalid)?;
         tracing::debug!(%app, connect = %arguments.connect.0, "connect");
         let request = ConnectRequest {
             key: ConnectKey {

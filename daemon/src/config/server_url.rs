@@ -73,10 +73,12 @@ pub(super) fn parse(text: &str, plaintext: Plaintext) -> Result<Server, String> 
 
 /// The text without what stands between `//` and the last `@`: a password may have any character in it.
 pub(super) fn without_user_info(text: &str) -> String {
-    match (text.split_once("//"), text.rsplit_once('@')) {
-        (_, None) => text.to_owned(),
-        (None, Some((_, after))) => after.to_owned(),
-        (Some((scheme, _)), Some((_, after))) => format!("{scheme}//{after}"),
+    let Some((before, after)) = text.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    match before.split_once("//") {
+        Some((scheme, _)) => format!("{scheme}//{after}"),
+        None => after.to_owned(),
     }
 }
 
@@ -171,6 +173,7 @@ mod tests {
             "mqtt://alice:s3/cret@localhost",
             "mqtt//alice:s3cret@localhost",
             "alice:s3cret@localhost",
+            "alice:s3cret@localhost//x",
             "mqtt://alice:s3cret@local host",
             "mqtt://@localhost",
         ] {

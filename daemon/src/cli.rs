@@ -159,7 +159,7 @@ mod tests {
             "off",
             "imd=debug",
             "warn,imd::link=trace",
-            "info, h2=off",
+            "info,h2=off",
             "[span]=info",
         ] {
             assert!(log_filter(good.into()).is_ok(), "{good}");

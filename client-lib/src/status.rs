@@ -304,8 +304,10 @@ mod tests {
 
     #[test]
     fn times_before_1970_and_beyond_all_clocks_do_no_harm() {
-        let time = |seconds| system_time(&prost_types::Timestamp { seconds, nanos: 0 });
-        assert_eq!(time(-1), UNIX_EPOCH.checked_sub(Duration::from_secs(1)));
-        assert_eq!(time(i64::MAX), None);
+        let time = |seconds, nanos| system_time(&prost_types::Timestamp { seconds, nanos });
+        assert_eq!(time(-1, 0), UNIX_EPOCH.checked_sub(Duration::from_secs(1)));
+        assert_eq!(time(0, -1), None);
+        assert_eq!(time(i64::MAX, i32::MAX), None);
+        assert!(time(i64::MIN, 0) < time(i64::MAX, 0));
     }
 }

@@ -1,5 +1,7 @@
 //! Connect, its callbacks, and what ends it.
 
+#![cfg(test)]
+
 mod fake;
 
 use std::sync::mpsc;

@@ -1,5 +1,7 @@
 //! A daemon that is not there, dies, hangs or says goodbye; and what the status says then.
 
+#![cfg(test)]
+
 mod fake;
 
 use std::sync::mpsc;

@@ -122,7 +122,15 @@ impl Wire {
         };
         let bytes = completed.as_deref().unwrap_or(&frame);
         let events = self.codec.recv(&mut Cursor::new(bytes));
-        let packet = self.digest(events)?;
+        let before = self.output.len();
+        let packet = self.digest(events).map_err(|Fault(text)| {
+            // The codec finds some faults without a word to the client.
+            if self.output.len() == before {
+                self.fault(PROTOCOL_ERROR, &text)
+            } else {
+                Fault(text)
+            }
+        })?;
         packet.map(|packet| self.read(packet, now)).transpose()
     }
 

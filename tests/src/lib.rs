@@ -8,7 +8,7 @@
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`token`] | tokens as an app's server makes them |
 //! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
-//! | [`sources`] | the workspace's own files, for the tests that read them |
+//! | [`sources`], [`imports`] | the workspace's own files, and what they name |
 //!
 //! Everything blocks: a suite reads from top to bottom.
 #![expect(
@@ -21,6 +21,7 @@
 pub mod daemon;
 pub mod gate;
 pub mod home;
+pub mod imports;
 pub mod mosquitto;
 pub mod port;
 pub mod process;

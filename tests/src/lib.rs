@@ -5,6 +5,7 @@
 //! | [`daemon`], [`home`] | the real `imd` and `imctl`, each test in directories of its own |
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
+//! | [`scripted`] | the demo's broker, for answers no real one gives |
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`token`] | tokens as an app's server makes them |
 //! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
@@ -27,6 +28,7 @@ pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod rpc;
+pub mod scripted;
 pub mod sources;
 pub mod token;
 pub mod wait;

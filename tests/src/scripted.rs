@@ -2,20 +2,23 @@
 //! link, so what can be shown with Mosquitto is shown with Mosquitto.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use imd::demo::broker::{Broker, BrokerConfig, ConnectAnswer, Event, Reply, Then, Times, Who};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 
 /// How long an awaited event may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A broker that takes everybody and answers as it is told.
+/// A broker that takes everybody and answers as it is told. It runs on a thread of its own.
 pub struct Scripted {
-    // Dropped first: its connections end while the runtime lives.
     broker: Arc<Broker>,
-    runtime: Runtime,
+    runtime: Handle,
+    /// The thread ends when this is dropped.
+    _life: oneshot::Sender<()>,
 }
 
 impl Default for Scripted {
@@ -31,15 +34,22 @@ impl Scripted {
     /// When no port is to be had.
     #[must_use]
     pub fn start() -> Self {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime can be built");
-        let broker = runtime
-            .block_on(async { Broker::start(BrokerConfig::default()) })
-            .expect("a free port");
-        Self { broker: Arc::new(broker), runtime }
+        let (tell, told) = mpsc::sync_channel(1);
+        let (life, end) = oneshot::channel();
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime can be built");
+            runtime.block_on(async {
+                let broker = Broker::start(BrokerConfig::default()).expect("a free port");
+                let told = tell.send((Arc::new(broker), Handle::current()));
+                told.expect("the test waits for its broker");
+                let _ = end.await;
+            });
+        });
+        let (broker, runtime) = told.recv().expect("the broker's thread lives");
+        Self { broker, runtime, _life: life }
     }
 
     /// Its address as a server of imd's configuration.
@@ -61,8 +71,13 @@ impl Scripted {
 
     /// Answers every CONNECT with these bytes.
     pub fn answer_connects_with(&self, bytes: &[u8], then: Then) {
-        let answer = ConnectAnswer::Raw { bytes: bytes.to_vec().into(), then };
-        self.broker.script().on_connect(Who::Anyone, Times::Always, answer);
+        let answer = ConnectAnswer::Raw {
+            bytes: bytes.to_vec().into(),
+            then,
+        };
+        self.broker
+            .script()
+            .on_connect(Who::Anyone, Times::Always, answer);
     }
 
     /// Tells everybody that is connected to go, with this reason code.

@@ -30,10 +30,16 @@ fn refuses_config(text: &str, said: &[&str]) {
 
 #[track_caller]
 fn refuses(finished: &Finished, said: &[&str]) {
-    assert!(!matches!(finished.code, Some(0) | None), "it must refuse: {finished:?}");
+    assert!(
+        !matches!(finished.code, Some(0) | None),
+        "it must refuse: {finished:?}"
+    );
     assert!(!finished.stderr.contains("panicked"), "{finished:?}");
     for word in said {
-        assert!(finished.stderr.contains(word), "the text has no {word:?}: {finished:?}");
+        assert!(
+            finished.stderr.contains(word),
+            "the text has no {word:?}: {finished:?}"
+        );
     }
 }
 
@@ -45,7 +51,13 @@ fn an_unknown_config_key_is_named_with_its_line() {
 
 #[test]
 fn a_bad_url_is_named_with_its_line() {
-    for url in ["mqtt://", "http://127.0.0.1", "127.0.0.1:1883", "mqtt://127.0.0.1:99999", ""] {
+    for url in [
+        "mqtt://",
+        "http://127.0.0.1",
+        "127.0.0.1:1883",
+        "mqtt://127.0.0.1:99999",
+        "",
+    ] {
         refuses_config(&config(url, ""), &["imd.toml:2"]);
     }
 }
@@ -56,14 +68,22 @@ fn plaintext_to_a_foreign_address_must_be_asked_for() {
         refuses_config(&config(url, ""), &["plaintext", "imd.toml:2"]);
     }
     let home = Home::new();
-    home.write_config(&format!("{}plaintext = true\n", config("mqtt://192.0.2.1:1883", "")));
-    Running::start(home.imd().arg("--check-config"), b"").finish().expect_code(0);
+    home.write_config(&format!(
+        "{}plaintext = true\n",
+        config("mqtt://192.0.2.1:1883", "")
+    ));
+    Running::start(home.imd().arg("--check-config"), b"")
+        .finish()
+        .expect_code(0);
 }
 
 #[test]
 fn a_configuration_that_is_no_toml_is_named_with_its_line() {
     refuses_config("[server\n", &["imd.toml:1"]);
-    refuses_config(&config(SERVER, "keep_alive = \"soon\""), &["keep_alive", "imd.toml:5"]);
+    refuses_config(
+        &config(SERVER, "keep_alive = \"soon\""),
+        &["keep_alive", "imd.toml:5"],
+    );
 }
 
 #[test]
@@ -72,7 +92,10 @@ fn a_socket_path_of_200_bytes_is_refused_with_its_length() {
     home.write_config(&config(SERVER, ""));
     let root = home.path("");
     let long = format!("{}{}", root.display(), "s".repeat(200 - root.as_os_str().len()));
-    refuses(&Running::start(home.imd().args(["--socket", &long]), b"").finish(), &["200", "107"]);
+    refuses(
+        &Running::start(home.imd().args(["--socket", &long]), b"").finish(),
+        &["200", "107"],
+    );
     refuses(&home.run_imctl(&["--socket", &long, "status"]), &["200", "107"]);
 }
 
@@ -80,7 +103,10 @@ fn a_socket_path_of_200_bytes_is_refused_with_its_length() {
 fn without_a_runtime_directory_nothing_lands_in_tmp() {
     let home = Home::new();
     home.write_config(&config(SERVER, ""));
-    refuses(&Running::start(home.imd().env_remove("XDG_RUNTIME_DIR"), b"").finish(), &["XDG_RUNTIME_DIR"]);
+    refuses(
+        &Running::start(home.imd().env_remove("XDG_RUNTIME_DIR"), b"").finish(),
+        &["XDG_RUNTIME_DIR"],
+    );
 }
 
 #[test]
@@ -102,15 +128,24 @@ fn bad_tokens_are_refused_without_being_shown() {
         ("", &[Code::INVALID_PARAMETER_TOKEN][..]),
         ("two\nlines", &[Code::INVALID_PARAMETER_TOKEN]),
         ("a\0b", &[Code::INVALID_PARAMETER_TOKEN]),
-        (&megabyte, &[Code::INVALID_PARAMETER_TOKEN, Code::IMD_REQUEST_TOO_LARGE]),
+        (
+            &megabyte,
+            &[Code::INVALID_PARAMETER_TOKEN, Code::IMD_REQUEST_TOO_LARGE],
+        ),
     ] {
-        let refused = daemon.rpc().connect(None, connect_request("alice", token)).unwrap_err();
+        let refused = daemon
+            .rpc()
+            .connect(None, connect_request("alice", token))
+            .unwrap_err();
         assert!(codes.contains(&refused.code), "{refused:?}");
         assert!(token.is_empty() || !refused.text.contains(token), "{refused:?}");
         let finished = daemon.home().connect(token, &[]);
         refuses(&finished, &[]);
         assert!(
-            codes.iter().any(|code| finished.stderr.contains(&code.to_string())) || finished.code == Some(2),
+            codes
+                .iter()
+                .any(|code| finished.stderr.contains(&code.to_string()))
+                || finished.code == Some(2),
             "{finished:?}"
         );
     }
@@ -124,13 +159,20 @@ fn bad_user_ids_and_app_keys_are_refused() {
     let long = "a".repeat(65);
     for bad in ["a/b", "a+b", "a#b", "a\0b", "..", ".", "line\n", &long] {
         let refused = rpc.connect(None, connect_request(bad, "token")).unwrap_err();
-        assert_eq!(refused.code, Code::INVALID_PARAMETER_USER_ID, "{bad:?}: {refused:?}");
+        assert_eq!(
+            refused.code,
+            Code::INVALID_PARAMETER_USER_ID,
+            "{bad:?}: {refused:?}"
+        );
 
         let bound = rpc.bind("org.example.Chat").unwrap();
         let refused = rpc.init(&bound, bad).unwrap_err();
         assert_eq!(refused.code, Code::INVALID_APP_KEY, "{bad:?}: {refused:?}");
 
-        let request = ConnectRequest { app_key: bad.to_owned(), ..connect_request("alice", "token") };
+        let request = ConnectRequest {
+            app_key: bad.to_owned(),
+            ..connect_request("alice", "token")
+        };
         let refused = rpc.connect(None, request).unwrap_err();
         assert_eq!(refused.code, Code::INVALID_APP_KEY, "{bad:?}: {refused:?}");
 
@@ -171,7 +213,10 @@ fn a_request_over_the_limit_is_refused_and_the_connection_lives() {
 
 #[test]
 fn a_server_that_speaks_http_is_told_as_not_mqtt() {
-    let status = status_when_connack_is(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", Then::Close);
+    let status = status_when_connack_is(
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        Then::Close,
+    );
     assert_eq!(status.last_code, Code::RC_MSG_DATA_INCOMPLETE.0, "{status:?}");
 }
 

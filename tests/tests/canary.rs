@@ -40,8 +40,14 @@ fn the_token_is_in_the_session_file_and_nowhere_else() {
         look_at(&daemon.imctl(command));
         look_at(&daemon.imctl(&[&["--json"], command].concat()));
     }
-    assert_eq!(files_with_canary(daemon.home()), [daemon.home().state_directory().join("session.json")]);
-    let mode = fs::metadata(daemon.home().state_directory().join("session.json")).unwrap().permissions().mode();
+    assert_eq!(
+        files_with_canary(daemon.home()),
+        [daemon.home().state_directory().join("session.json")]
+    );
+    let mode = fs::metadata(daemon.home().state_directory().join("session.json"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 
     daemon.kill9();
@@ -50,7 +56,11 @@ fn the_token_is_in_the_session_file_and_nowhere_else() {
     assert!(daemon.log().contains("TRACE"), "the log has every line there is");
 
     daemon.imctl(&["logout"]).expect_code(0);
-    assert_eq!(files_with_canary(daemon.home()), Vec::<PathBuf>::new(), "logout erases it");
+    assert_eq!(
+        files_with_canary(daemon.home()),
+        Vec::<PathBuf>::new(),
+        "logout erases it"
+    );
 }
 
 #[test]
@@ -60,10 +70,17 @@ fn a_refused_token_is_not_shown_either() {
     let refused = daemon.home().connect(CANARY, &["--user-id", "alice"]);
     refused.expect_code(1);
     look_at(&refused);
-    look_at(&daemon.home().connect(&format!("{CANARY}\n{CANARY}"), &["--user-id", "alice"]));
+    look_at(
+        &daemon
+            .home()
+            .connect(&format!("{CANARY}\n{CANARY}"), &["--user-id", "alice"]),
+    );
     let long = CANARY.repeat(1000);
     look_at(&daemon.home().connect(&long, &["--user-id", "alice"]));
-    let refused = daemon.rpc().connect(None, connect_request("a/b", CANARY)).unwrap_err();
+    let refused = daemon
+        .rpc()
+        .connect(None, connect_request("a/b", CANARY))
+        .unwrap_err();
     assert!(!refused.text.contains(CANARY));
     assert_eq!(files_with_canary(daemon.home()), Vec::<PathBuf>::new());
 }
@@ -72,7 +89,15 @@ fn a_refused_token_is_not_shown_either() {
 fn a_secret_for_imctl_token_is_not_shown() {
     let home = Home::new();
     let made = Running::start(
-        &mut home.imctl(&["token", "--app-key", "demo", "--user", "alice", "--secret-file", "-"]),
+        &mut home.imctl(&[
+            "token",
+            "--app-key",
+            "demo",
+            "--user",
+            "alice",
+            "--secret-file",
+            "-",
+        ]),
         CANARY.as_bytes(),
     )
     .finish();
@@ -128,5 +153,7 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 fn has_canary(bytes: &[u8]) -> bool {
-    bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
+    bytes
+        .windows(CANARY.len())
+        .any(|window| window == CANARY.as_bytes())
 }

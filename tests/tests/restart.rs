@@ -63,7 +63,9 @@ fn after_sign_out_or_a_wrong_token_it_stays_offline() {
         daemon.kill9();
         let dials = broker.connections();
         daemon.start();
-        never(QUIET, "a dial", || (broker.connections() > dials).then(|| broker.log()));
+        never(QUIET, "a dial", || {
+            (broker.connections() > dials).then(|| broker.log())
+        });
     };
     for end in ["disconnect", "logout"] {
         daemon.connect("alice", &token);
@@ -84,6 +86,8 @@ fn without_remember_a_restarted_daemon_knows_nobody() {
     daemon.kill9();
     let dials = broker.connections();
     daemon.start();
-    never(QUIET, "a dial", || (broker.connections() > dials).then(|| broker.log()));
+    never(QUIET, "a dial", || {
+        (broker.connections() > dials).then(|| broker.log())
+    });
     assert_eq!(daemon.status().user_id, "");
 }

@@ -4,9 +4,10 @@ use imd_core::Code;
 use imd_core::account::{Account, AppKey, Invalid, Token, UserId};
 use imd_core::io::{OpenFailure, Opened, Remembered};
 
+use crate::link::{BoxFuture, Vault};
 use crate::store::{AccountKey, Secret, Session, Store};
 
-/// The store, spoken to in the core's types.
+/// The store, as the link wants it.
 #[derive(Clone)]
 pub struct StoreRows {
     store: Store,
@@ -17,32 +18,29 @@ impl StoreRows {
     pub fn new(store: Store) -> Self {
         Self { store }
     }
+}
 
-    /// Makes the wanted state safe on disk; done when it is.
-    ///
-    /// # Errors
-    /// Why it is not, for people to read.
-    pub async fn persist(&self, remembered: Remembered) -> Result<(), String> {
-        let row = session(&remembered);
-        self.store
-            .save_session(row)
-            .await
-            .map_err(|error| error.to_string())
+impl Vault for StoreRows {
+    fn persist(&self, remembered: Remembered) -> BoxFuture<Result<(), String>> {
+        let store = self.store.clone();
+        Box::pin(async move {
+            let row = session(&remembered);
+            store.save_session(row).await.map_err(|error| error.to_string())
+        })
     }
 
-    /// Opens this account's database, and closes another one's.
-    ///
-    /// # Errors
-    /// Which file, and why.
-    pub async fn open_account(&self, account: Account) -> Result<Opened, OpenFailure> {
-        let key = AccountKey {
-            app_key: account.app_key.as_str().to_owned(),
-            user_id: account.user_id.as_str().to_owned(),
-        };
-        match self.store.open_account(key).await {
-            Ok(opened) => Ok(Opened { note: opened.note }),
-            Err(error) => Err(OpenFailure { text: error.text }),
-        }
+    fn open_account(&self, account: Account) -> BoxFuture<Result<Opened, OpenFailure>> {
+        let store = self.store.clone();
+        Box::pin(async move {
+            let key = AccountKey {
+                app_key: account.app_key.as_str().to_owned(),
+                user_id: account.user_id.as_str().to_owned(),
+            };
+            match store.open_account(key).await {
+                Ok(opened) => Ok(Opened { note: opened.note }),
+                Err(error) => Err(OpenFailure { text: error.text }),
+            }
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use imd_core::io::{OpenFailure, Opened, Remembered};
 use crate::link::{BoxFuture, Vault};
 use crate::store::{AccountCheck, AccountKey, Secret, Session, Store};
 
-/// The store, spoken to in the core's types.
+/// The store, as the link wants it.
 #[derive(Clone)]
 pub struct StoreRows {
     store: Store,
@@ -43,45 +43,28 @@ impl StoreRows {
     pub async fn check(&self) -> Result<AccountCheck, String> {
         self.store.check().await.map_err(|error| error.to_string())
     }
-
-    /// Makes the wanted state safe on disk; done when it is.
-    ///
-    /// # Errors
-    /// Why it is not, for people to read.
-    pub async fn persist(&self, remembered: Remembered) -> Result<(), String> {
-        let row = session(&remembered);
-        *self.remembered.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
-        self.store
-            .save_session(row)
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    /// Opens this account's database, and closes another one's.
-    ///
-    /// # Errors
-    /// Which file, and why.
-    pub async fn open_account(&self, account: Account) -> Result<Opened, OpenFailure> {
-        let key = AccountKey {
-            app_key: account.app_key.as_str().to_owned(),
-            user_id: account.user_id.as_str().to_owned(),
-        };
-        match self.store.open_account(key).await {
-            Ok(opened) => Ok(Opened { note: opened.note }),
-            Err(error) => Err(OpenFailure { text: error.text }),
-        }
-    }
 }
 
 impl Vault for StoreRows {
     fn persist(&self, remembered: Remembered) -> BoxFuture<Result<(), String>> {
-        let rows = self.clone();
-        Box::pin(async move { rows.persist(remembered).await })
+        let store = self.store.clone();
+        let row = session(&remembered);
+        *self.remembered.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
+        Box::pin(async move { store.save_session(row).await.map_err(|error| error.to_string()) })
     }
 
     fn open_account(&self, account: Account) -> BoxFuture<Result<Opened, OpenFailure>> {
-        let rows = self.clone();
-        Box::pin(async move { rows.open_account(account).await })
+        let store = self.store.clone();
+        Box::pin(async move {
+            let key = AccountKey {
+                app_key: account.app_key.as_str().to_owned(),
+                user_id: account.user_id.as_str().to_owned(),
+            };
+            match store.open_account(key).await {
+                Ok(opened) => Ok(Opened { note: opened.note }),
+                Err(error) => Err(OpenFailure { text: error.text }),
+            }
+        })
     }
 }
 

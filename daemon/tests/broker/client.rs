@@ -170,7 +170,7 @@ impl Client {
         for event in self.codec.send(packet) {
             match event {
                 Event::RequestSendPacket { packet, .. } => {
-                    self.send_raw(&packet.to_continuous_buffer()).await
+                    self.send_raw(&packet.to_continuous_buffer()).await;
                 }
                 Event::NotifyError(error) => panic!("the test's client may not send this: {error}"),
                 Event::NotifyPacketReceived(_)

@@ -54,7 +54,9 @@ impl Core {
     pub(super) fn carry_out(&mut self, now: Now, verdict: Verdict, text: String) {
         match verdict {
             Verdict::Retry { code, after } => {
-                let wait = after.map_or(FailureWait::Table, |after| FailureWait::Hint(after.min(LONGEST_HINT)));
+                let wait = after.map_or(FailureWait::Table, |after| {
+                    FailureWait::Hint(after.min(LONGEST_HINT))
+                });
                 self.fail(now, Failure { code, text, wait });
             }
             Verdict::Terminal { code } => self.end(&Refusal { code, text }),

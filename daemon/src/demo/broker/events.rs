@@ -12,6 +12,9 @@ use super::{Protocol, Qos};
 /// How many events are kept; the oldest go first.
 const KEPT: usize = 65_536;
 
+/// How many are taken from the log at a time: the log is not locked while a reader looks at them.
+const AT_ONCE: usize = 64;
+
 /// How much of a payload an event shows.
 pub(super) const SHOWN_PAYLOAD: usize = 1024;
 
@@ -174,11 +177,12 @@ impl Log {
         });
     }
 
-    pub(super) fn since(&self, sequence: u64) -> Vec<Record> {
+    /// The records from this number on, at most so many.
+    fn since(&self, sequence: u64, limit: usize) -> Vec<Record> {
         let kept = self.lock();
         let first = kept.next - u64::try_from(kept.records.len()).unwrap_or_default();
         let skipped = usize::try_from(sequence.saturating_sub(first)).unwrap_or(usize::MAX);
-        kept.records.iter().skip(skipped).cloned().collect()
+        kept.records.iter().skip(skipped).take(limit).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -209,7 +213,7 @@ impl Events {
 
     /// What happened since the last reading.
     pub fn take(&mut self) -> Vec<Record> {
-        let records = self.log.since(self.next);
+        let records = self.log.since(self.next, KEPT);
         if let Some(last) = records.last() {
             self.next = last.sequence + 1;
         }
@@ -230,10 +234,16 @@ impl Events {
         let search = async {
             loop {
                 grown.mark_unchanged();
-                for record in self.log.since(from) {
-                    from = record.sequence + 1;
-                    if wanted(&record.event) {
-                        return record;
+                loop {
+                    let records = self.log.since(from, AT_ONCE);
+                    if records.is_empty() {
+                        break;
+                    }
+                    for record in records {
+                        from = record.sequence + 1;
+                        if wanted(&record.event) {
+                            return record;
+                        }
                     }
                 }
                 if grown.changed().await.is_err() {
@@ -251,7 +261,7 @@ impl Events {
                 let end = self.log.lock().next;
                 Err(NotSeen {
                     deadline,
-                    last: self.log.since(end.saturating_sub(20)),
+                    last: self.log.since(end.saturating_sub(20), 20),
                 })
             }
         }

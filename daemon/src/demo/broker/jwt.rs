@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use imd_core::time::UnixTime;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use sha2::Sha256;
 
 /// What the broker reads of a token.
@@ -12,8 +13,8 @@ use sha2::Sha256;
 pub(super) struct Claims {
     /// The user id.
     pub(super) sub: String,
-    /// When the token ends, in seconds since 1970.
-    pub(super) exp: Option<i64>,
+    /// When the token ends, in seconds since 1970, whole or not.
+    pub(super) exp: Option<Number>,
     /// The App Key it is for; absent: any that has this secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) app: Option<String>,
@@ -36,7 +37,12 @@ pub fn token(secret: &[u8], app_key: &str, user: &str, ttl_from_now: i64, now: U
     };
     let claims = Claims {
         sub: user.to_owned(),
-        exp: Some(seconds(now).saturating_add(ttl_from_now)),
+        exp: Some(
+            now.as_millis()
+                .div_euclid(1000)
+                .saturating_add(ttl_from_now)
+                .into(),
+        ),
         app: Some(app_key.to_owned()),
     };
     let signed = format!("{}.{}", part(&header), part(&claims));
@@ -60,12 +66,13 @@ pub(super) fn verify(secret: &[u8], token: &str) -> Option<Claims> {
 impl Claims {
     /// Whether the token has ended. The broker gives no grace: it is the one who decides.
     pub(super) fn has_expired(&self, now: UnixTime) -> bool {
-        self.exp.is_some_and(|exp| exp <= seconds(now))
+        // Milliseconds since 1970 fit in the 53 bits of the fraction.
+        let now = now.as_millis() as f64 / 1000.0;
+        self.exp
+            .as_ref()
+            .and_then(Number::as_f64)
+            .is_some_and(|exp| exp <= now)
     }
-}
-
-fn seconds(time: UnixTime) -> i64 {
-    time.as_millis().div_euclid(1000)
 }
 
 fn part(value: &impl Serialize) -> String {
@@ -100,7 +107,7 @@ mod tests {
         let claims = verify(b"secret", &minted).unwrap();
         assert_eq!(claims.sub, "alice");
         assert_eq!(claims.app.as_deref(), Some("demo"));
-        assert_eq!(claims.exp, Some(1_700_000_060));
+        assert_eq!(claims.exp, Some(Number::from(1_700_000_060)));
         assert_eq!(verify(b"another", &minted), None);
         assert_eq!(verify(b"secret", &minted[..minted.len() - 2]), None);
         for garbage in ["", ".", "..", "a.b.c", "opaque"] {

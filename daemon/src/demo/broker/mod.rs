@@ -2,8 +2,9 @@
 //!
 //! It speaks MQTT 5 and 3.1.1 over TCP on the loopback, QoS 0 and 1: persistent sessions with their expiry,
 //! retained messages, takeover, keep-alive, receive maximum, No Local, message expiry. There are no wills, no
-//! shared subscriptions, no topic aliases and no disk: sessions live as long as the process. A
-//! restarted broker takes them over, or loses them, as asked.
+//! shared subscriptions, no topic aliases and no disk: sessions live as long as the process. A restarted
+//! broker takes them over, or loses them, as asked. A SUBSCRIBE for QoS 2 is granted 1; a PUBLISH of QoS 2
+//! ends its connection (0x9B).
 //!
 //! | file | what is in it |
 //! |---|---|
@@ -346,8 +347,8 @@ impl Broker {
         self.control(&who.into(), &Control::Cut(how))
     }
 
-    /// Neither reads nor writes on these connections any more: half-open links. Keep-alive is not enforced on
-    /// them. Answers how many.
+    /// Neither reads nor writes on these connections any more: half-open links, though the kernel still
+    /// acknowledges what comes. Keep-alive is not enforced on them. Answers how many.
     pub fn freeze(&self, who: impl Into<Who>) -> usize {
         self.control(&who.into(), &Control::Freeze)
     }

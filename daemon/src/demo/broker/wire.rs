@@ -5,6 +5,8 @@
 //! `Wire` serves one network connection and is thrown away with it.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -1,0 +1,198 @@
+//! One link as the model sees it: how far it is, and when it must be given up.
+
+use std::time::Duration;
+
+use imd_core::io::{Dial, Epoch};
+use imd_core::time::BootTime;
+
+use crate::pace::Span;
+
+const CONNACK_DEADLINE: Duration = Duration::from_secs(15);
+const LOGIN_DEADLINE: Duration = Duration::from_secs(15);
+const PROBE: Duration = Duration::from_secs(3);
+const SYNC: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub struct Link {
+    pub dial: Dial,
+    /// The clean reconnect by which logout ends a session in 3.1.1.
+    pub wipe: bool,
+    pub stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    Dialing { since: BootTime },
+    LoggingIn { since: BootTime, up: Up },
+    Online { since: BootTime, up: Up, sync: Sync },
+}
+
+/// What is known of a link since its CONNACK.
+#[derive(Clone, Copy, Debug)]
+pub struct Up {
+    pub keep_alive: Duration,
+    pub received: BootTime,
+    pub unacknowledged: Option<BootTime>,
+    pub marker_returned: bool,
+    /// A probe is under way: dead when nothing is received by then (may be dead, must be dead).
+    probe: Option<Probe>,
+    pub pinged: Option<BootTime>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    may: BootTime,
+    must: Option<BootTime>,
+    /// After sleep the other deadlines have passed unseen: they do not count before the probe's.
+    asked: BootTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    Running,
+    /// The event has been sent.
+    Told,
+}
+
+/// Whether a link must be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doom {
+    Lives,
+    /// At the very edge of a deadline, or where the design leaves room.
+    MayDie,
+    /// It should have died in this span.
+    Dies(Span),
+}
+
+impl Up {
+    pub fn new(now: BootTime, keep_alive: Duration) -> Self {
+        Self {
+            keep_alive,
+            received: now,
+            unacknowledged: None,
+            marker_returned: false,
+            probe: None,
+            pinged: None,
+        }
+    }
+
+    pub fn receive(&mut self, now: BootTime) {
+        self.received = now;
+        self.probe = None;
+        self.pinged = None;
+    }
+
+    /// The link is in doubt: ask, and give it a moment. `firm`: it must be dead when the moment is over.
+    pub fn probe(&mut self, now: BootTime, firm: bool) {
+        let end = now + PROBE.min(self.keep_alive / 2);
+        let before = self.probe;
+        self.probe = Some(Probe {
+            may: before.map_or(end, |before| before.may.min(end)),
+            must: match (before.and_then(|before| before.must), firm) {
+                (must, true) => Some(must.map_or(end, |must| must.max(end))),
+                (must, false) => must,
+            },
+            asked: now,
+        });
+    }
+
+    fn deadlines(&self) -> impl Iterator<Item = BootTime> {
+        let silent = self.received + self.keep_alive * 145 / 100;
+        let unacknowledged = self.unacknowledged.map(|since| since + self.keep_alive / 2);
+        std::iter::once(silent).chain(unacknowledged)
+    }
+
+    pub fn doom(&self, now: BootTime) -> Doom {
+        let mut may: Option<BootTime> = None;
+        let mut must: Option<BootTime> = None;
+        let mut least = |slot: &mut Option<BootTime>, at: BootTime| {
+            *slot = Some(slot.map_or(at, |before| before.min(at)));
+        };
+        for deadline in self.deadlines() {
+            match self.probe {
+                Some(probe) if deadline <= probe.asked => {
+                    least(&mut may, probe.may);
+                    least(&mut must, probe.must.unwrap_or(probe.may));
+                }
+                Some(_) | None => {
+                    least(&mut may, deadline);
+                    least(&mut must, deadline);
+                }
+            }
+        }
+        if let Some(probe) = self.probe {
+            least(&mut may, probe.may);
+            if let Some(end) = probe.must {
+                least(&mut must, end);
+            }
+        }
+        judge(now, may, must)
+    }
+}
+
+fn judge(now: BootTime, may: Option<BootTime>, must: Option<BootTime>) -> Doom {
+    const EDGE: Duration = Duration::from_millis(1);
+    if let (Some(may), Some(must)) = (may, must)
+        && now >= must + EDGE
+    {
+        return Doom::Dies(Span {
+            from: may.min(now),
+            to: now,
+        });
+    }
+    if may.is_some_and(|may| now + EDGE >= may) {
+        return Doom::MayDie;
+    }
+    Doom::Lives
+}
+
+impl Link {
+    pub fn new(now: BootTime, dial: Dial, wipe: bool) -> Self {
+        Self {
+            dial,
+            wipe,
+            stage: Stage::Dialing { since: now },
+        }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.dial.epoch
+    }
+
+    pub fn is_online(&self) -> bool {
+        matches!(self.stage, Stage::Online { .. })
+    }
+
+    pub fn up(&mut self) -> Option<&mut Up> {
+        match &mut self.stage {
+            Stage::Dialing { .. } => None,
+            Stage::LoggingIn { up, .. } | Stage::Online { up, .. } => Some(up),
+        }
+    }
+
+    /// Whether a deadline of this link has passed.
+    pub fn doom(&self, now: BootTime) -> Doom {
+        match self.stage {
+            Stage::Dialing { since } => {
+                let end = Some(since + CONNACK_DEADLINE);
+                judge(now, end, end)
+            }
+            Stage::LoggingIn { since, .. } => {
+                let end = Some(since + LOGIN_DEADLINE);
+                judge(now, end, end)
+            }
+            Stage::Online { up, .. } => up.doom(now),
+        }
+    }
+
+    /// Whether the backlog counts as read, though its marker has not come: at least, at most.
+    pub fn sync_is_over(&self, now: BootTime) -> (bool, bool) {
+        match self.stage {
+            Stage::Online { since, up, .. } => {
+                let end = up.received.max(since) + SYNC;
+                (now > end, now >= end)
+            }
+            Stage::Dialing { .. } | Stage::LoggingIn { .. } => (false, false),
+        }
+    }
+}

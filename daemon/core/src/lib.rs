@@ -4,11 +4,12 @@
 //! what to do. Two runs with the same seed and the same inputs do the same.
 
 pub mod account;
-mod core;
+mod connection;
 pub mod io;
 pub mod jwt;
+mod random;
 pub mod server;
 pub mod time;
 
-pub use core::{ConnectPhase, Core, WakeUp};
+pub use connection::{ConnectPhase, Core, WakeUp};
 pub use imd_proto::code::Code;

@@ -1,0 +1,288 @@
+//! Back into the loop: what the server said or the link suffered, and the wait that follows.
+
+use std::time::Duration;
+
+use imd_proto::code::Code;
+
+use super::Core;
+use super::backoff::{LENIENCY, LONGEST, STABLE};
+use super::link::{Link, Wait, held};
+use super::target::{Redirect, Want};
+use super::verdict::{Packet, Verdict, fault_code, judge, words_text};
+use crate::io::{Fault, FaultKind, HangUp, Network, Protocol, Refusal, ServerWords};
+use crate::jwt::Claims;
+use crate::time::{Now, Words};
+
+/// How often a Server Reference is followed until the login succeeds.
+const MOST_HOPS: u32 = 5;
+
+/// A life this long shows that nobody else fights for the session.
+const LONG_LIFE: Duration = Duration::from_secs(150);
+
+/// So many short lives in a row are a fight.
+const SHORT_LIVES: u32 = 3;
+
+/// What made an attempt or a link fail, on its way through the one door.
+pub(super) struct Failure {
+    code: Code,
+    text: String,
+    wait: FailureWait,
+}
+
+enum FailureWait {
+    Table,
+    Hint(Duration),
+    Lenient(Duration),
+}
+
+impl Core {
+    pub(super) fn server_said(&mut self, now: Now, words: &ServerWords, packet: Packet) {
+        let what = match packet {
+            Packet::ConnAck => "the server refused the login",
+            Packet::Disconnect => "the server ended the connection",
+        };
+        let text = format!("{what}: {}", words_text(words));
+        self.note_life(now, None);
+        self.link = Link::Idle;
+        self.carry_out(now, judge(words, packet), text);
+    }
+
+    /// The link has ended; this is what its end means.
+    pub(super) fn carry_out(&mut self, now: Now, verdict: Verdict, text: String) {
+        match verdict {
+            Verdict::Retry { code, after } => {
+                let wait = after.map_or(FailureWait::Table, FailureWait::Hint);
+                self.fail(now, Failure { code, text, wait });
+            }
+            Verdict::Terminal { code } => self.end(&Refusal { code, text }),
+            Verdict::Token { code, explicit } => self.token_refused(now, code, text, explicit),
+            Verdict::Redirect { reference } => self.redirect(now, reference.as_deref(), &text),
+            Verdict::OtherProtocol => self.other_protocol(now, text),
+        }
+    }
+
+    fn redirect(&mut self, now: Now, reference: Option<&str>, text: &str) {
+        let Want::On(target) = &mut self.want else { return };
+        let hops = target.redirect.as_ref().map_or(0, |redirect| redirect.hops);
+        let next = reference
+            .zip(self.server.as_ref())
+            .and_then(|(reference, server)| server.referred(reference));
+        match next {
+            Some(server) if hops < MOST_HOPS => {
+                target.redirect = Some(Redirect {
+                    server,
+                    hops: hops.saturating_add(1),
+                });
+                target.last_code = Some(Code::RC_CONN_REDIRECTED);
+                self.dial(now);
+            }
+            Some(_) => self.fail(
+                now,
+                Failure {
+                    code: Code::RC_CONN_REDIRECTED,
+                    text: format!("{text}, and five references have been followed"),
+                    wait: FailureWait::Table,
+                },
+            ),
+            None => self.fail(
+                now,
+                Failure {
+                    code: Code::RC_CONN_REDIRECTED,
+                    text: format!("{text}, with no server reference that can be used ({reference:?})"),
+                    wait: FailureWait::Table,
+                },
+            ),
+        }
+    }
+
+    fn other_protocol(&mut self, now: Now, text: String) {
+        let Want::On(target) = &mut self.want else { return };
+        match target.protocol {
+            Protocol::V5 => {
+                target.protocol = Protocol::V311;
+                self.dial(now);
+            }
+            Protocol::V311 => {
+                self.end(&Refusal {
+                    code: Code::RC_CONN_PROTO_VERSION_ERROR,
+                    text,
+                });
+            }
+        }
+    }
+
+    /// The token in use was refused. Another caller's may do better; one that was good before gets
+    /// further tries, unless the server was explicit; else it is the end.
+    pub(super) fn token_refused(&mut self, now: Now, code: Code, text: String, explicit: bool) {
+        let callers = &self.callers;
+        let Want::On(target) = &mut self.want else { return };
+        let in_use = target.tokens.in_use();
+        let refused = in_use.token.clone();
+        let expired = code == Code::RC_CONN_TOKEN_INCORRECT
+            && Claims::read(&refused).is_some_and(|claims| claims.has_expired(now.unix));
+        let refusal = if expired && !explicit {
+            Refusal {
+                code: Code::RC_CONN_TOKEN_EXPIRE,
+                text: format!("{text}; the token has expired"),
+            }
+        } else {
+            Refusal { code, text }
+        };
+        let lenient = !explicit && target.verified && in_use.accepted;
+        if lenient && target.tokens.rotate_to_untried() {
+            self.fail(
+                now,
+                Failure {
+                    code: refusal.code,
+                    text: refusal.text,
+                    wait: FailureWait::Table,
+                },
+            );
+            return;
+        }
+        if lenient && let Some(wait) = LENIENCY.get(target.lenient_tries) {
+            target.lenient_tries = target.lenient_tries.saturating_add(1);
+            self.fail(
+                now,
+                Failure {
+                    code: refusal.code,
+                    text: refusal.text,
+                    wait: FailureWait::Lenient(*wait),
+                },
+            );
+            return;
+        }
+        if !target.verified {
+            // Before the first success only those who wait keep the loop, and their tokens.
+            target.tokens.retain(|token| callers.waits_for(token));
+        }
+        if !target.tokens.discard() {
+            self.end(&refusal);
+            return;
+        }
+        let next_user = target.tokens.in_use().user_id.clone();
+        let unnamed = target.user_id.is_none();
+        let accepted = target.tokens.in_use().accepted;
+        let lenient_wait = LENIENCY.get(target.lenient_tries).copied();
+        if accepted && lenient_wait.is_some() {
+            target.lenient_tries = target.lenient_tries.saturating_add(1);
+        }
+        self.settle(&Err(refusal.clone()), |waiter| waiter.token == refused);
+        if unnamed && let Some(user_id) = next_user {
+            self.user_is(&user_id);
+        }
+        let wait = match lenient_wait {
+            Some(wait) if accepted => FailureWait::Lenient(wait),
+            Some(_) | None => FailureWait::Table,
+        };
+        self.fail(
+            now,
+            Failure {
+                code: refusal.code,
+                text: refusal.text,
+                wait,
+            },
+        );
+    }
+
+    pub(super) fn link_failed(&mut self, now: Now, fault: Fault) {
+        let answered = self.link.session().is_some();
+        self.note_life(now, Some(fault.kind));
+        self.link = Link::Idle;
+        let code = fault_code(fault.kind, answered);
+        let first = matches!(&self.want, Want::On(target) if !target.verified);
+        if fault.kind == FaultKind::Proxy && first {
+            self.end(&Refusal {
+                code,
+                text: fault.text,
+            });
+            return;
+        }
+        self.fail(
+            now,
+            Failure {
+                code,
+                text: fault.text,
+                wait: FailureWait::Table,
+            },
+        );
+    }
+
+    /// A deadline has passed: the link is dead.
+    pub(super) fn overdue(&mut self, now: Now, code: Code, text: &str) {
+        let text = match &self.server {
+            Some(server) => format!("{server}: {text}"),
+            None => text.to_owned(),
+        };
+        self.note_life(now, None);
+        self.hang_up(HangUp::Abort);
+        self.fail(
+            now,
+            Failure {
+                code,
+                text,
+                wait: FailureWait::Table,
+            },
+        );
+    }
+
+    /// What the life of the session that ends says about the next wait.
+    fn note_life(&mut self, now: Now, fault: Option<FaultKind>) {
+        let Some(session) = self.link.session() else {
+            return;
+        };
+        let life = now.boot.since(session.since);
+        let was_online = matches!(self.link, Link::Online { .. });
+        let Want::On(target) = &mut self.want else { return };
+        if life >= LONG_LIFE {
+            target.short_lives = 0;
+        } else if fault == Some(FaultKind::BareEof) {
+            target.short_lives = target.short_lives.saturating_add(1);
+        }
+        if was_online && life >= STABLE {
+            target.backoff.restart();
+        }
+    }
+
+    /// The one door of all faults: the link has ended, and the loop goes on.
+    fn fail(&mut self, now: Now, failure: Failure) {
+        self.link = Link::Idle;
+        let Failure { code, text, wait } = failure;
+        if !self.is_wanted() {
+            // A verdict on the way here has told the last caller.
+            let refusal = Refusal { code, text };
+            self.end(&refusal);
+            return;
+        }
+        let Want::On(target) = &mut self.want else { return };
+        target.last_code = Some(code);
+        target.redirect = None;
+        if !std::mem::take(&mut target.reached) {
+            target.next_server = target.next_server.wrapping_add(1);
+        }
+        let (delay, why) = match wait {
+            FailureWait::Hint(delay) => (delay, Wait::ServerHint),
+            FailureWait::Lenient(delay) => (delay, Wait::Leniency),
+            FailureWait::Table if target.short_lives >= SHORT_LIVES => (LONGEST, Wait::ShortLives),
+            FailureWait::Table => (target.backoff.next(&mut self.random), Wait::Table),
+        };
+        let hint = match why {
+            Wait::ShortLives => "; three short lives in a row: signed in elsewhere?",
+            Wait::Leniency => "; the token was good before, so it gets another try",
+            Wait::Table | Wait::ServerHint => "",
+        };
+        let until = now.boot + delay;
+        match self.network {
+            Network::Available => {
+                self.reason = format!("{text}{hint}; trying again in {}", Words(delay));
+                self.link = Link::Waiting { until, why };
+            }
+            Network::Unavailable => {
+                self.reason = format!("{text}{hint}; no network");
+                self.link = Link::Paused {
+                    hold: held(until, why),
+                };
+            }
+        }
+    }
+}

@@ -154,6 +154,10 @@ impl Model {
                 Ok(())
             }
             Callback::Error(refusal) => {
+                ensure!(
+                    self.hold.is_some() || self.step.off != Need::Must || self.step.off_written,
+                    "{name}: onError before the end is written"
+                );
                 self.step.told.insert(key.clone(), Told::Error(refusal.code));
                 Ok(())
             }
@@ -171,6 +175,15 @@ impl Model {
                 return Err("the connection is remembered as wanted, and nobody wants it".to_owned());
             };
             ensure!(hold.app_key == remembered.app_key, "another App Key is remembered");
+            if self.step.adopt
+                && hold.user.is_none()
+                && let Some(user) = remembered.user_id.clone()
+            {
+                self.adopt(user)?;
+            }
+            let Some(hold) = self.hold.as_ref() else {
+                return Ok(());
+            };
             ensure!(
                 hold.user.is_none() || remembered.user_id.is_none() || hold.user == remembered.user_id,
                 "another user is remembered"
@@ -202,6 +215,29 @@ impl Model {
         Ok(())
     }
 
+    /// The next token's caller named a user, so that there is no need to discover one.
+    fn adopt(&mut self, user: imd_core::account::UserId) -> Checked {
+        let named = self.pending().iter().any(|key| {
+            let latest = self.latest(key);
+            latest.is_some_and(|latest| latest.user.as_ref() == Some(&user))
+        });
+        ensure!(named, "{user} becomes the user, and nobody named it");
+        self.step.adopt = false;
+        let before = std::mem::take(&mut self.step.tells);
+        self.turn_away(&user);
+        for (key, allowed) in before {
+            // Who brought the refused token is told that.
+            if allowed.contains(&Told::Nothing) && self.step.tells.contains_key(&key) {
+                continue;
+            }
+            self.step.tells.insert(key, allowed);
+        }
+        if let Some(hold) = self.hold.as_mut() {
+            hold.user = Some(user);
+        }
+        Ok(())
+    }
+
     fn dial(&mut self, dial: &Dial) -> Checked {
         let now = self.now.boot;
         ensure!(self.link.is_none(), "a second link beside the one that is there");
@@ -210,12 +246,12 @@ impl Model {
             "{:?} is not newer than the epochs before it",
             dial.epoch
         );
-        ensure!(
-            self.network == Network::Available,
-            "an attempt although there is no network"
-        );
         self.newest_epoch = Some(dial.epoch);
         let wipe = self.step.wipe != Need::No && self.hold.is_none();
+        ensure!(
+            wipe || self.network == Network::Available,
+            "an attempt although there is no network"
+        );
         if wipe {
             ensure!(
                 dial.clean && dial.protocol == Protocol::V311,
@@ -267,7 +303,6 @@ impl Model {
             dial.protocol == Protocol::V5 || hold.older_protocol,
             "3.1.1 before the server refused MQTT 5"
         );
-        ensure!(!dial.clean, "only a logout may clean the session");
         ensure!(dial.keep_alive == self.config.keep_alive, "not our keep-alive");
         let usable = |brought: &&Brought| brought.token == dial.token && !brought.refused;
         ensure!(
@@ -307,6 +342,7 @@ impl Model {
         if self.config.login == LoginPolicy::Many {
             client_id = format!("{client_id}:{}", self.config.installation);
         }
+        ensure!(!dial.clean, "only a logout may clean the session");
         ensure!(dial.client_id == client_id, "the client id is {}", dial.client_id);
         ensure!(
             dial.session_expiry == self.config.session_expiry,
@@ -316,9 +352,11 @@ impl Model {
             self.database_of(account) == Some(DatabaseState::Open),
             "an attempt before the account's database is open"
         );
+        // An attempt that was due comes before what the input asks for.
+        let asking = self.step.answer.as_ref().is_some_and(|answer| answer.got.is_none());
         for key in self.pending() {
             ensure!(
-                self.latest(&key).is_some_and(|latest| latest.opened),
+                self.latest(&key).is_some_and(|latest| latest.opened || asking && !latest.answered),
                 "an attempt before {} heard onDatabaseOpened",
                 key.instance.0
             );
@@ -336,11 +374,11 @@ impl Model {
             return Err("PINGREQ before CONNACK".to_owned());
         };
         ensure!(
-            asked || now + EDGE >= up.received + up.keep_alive,
+            asked || now + EDGE >= up.ping_due(),
             "PINGREQ {:?} after something was received",
             now.since(up.received)
         );
-        up.pinged = Some(now);
+        up.pinged = now;
         self.step.pinged = true;
         Ok(())
     }
@@ -597,7 +635,7 @@ impl Model {
             );
             if let Stage::Online { up, sync, .. } = link.stage {
                 let due = up.received + up.keep_alive + EDGE;
-                ensure!(now < due || up.pinged.is_some(), "nothing received, and no PINGREQ");
+                ensure!(now < due || up.is_pinging(), "nothing received, and no PINGREQ");
                 let (need, complete) = self.step.sync;
                 ensure!(
                     need != Need::Must || sync == Sync::Told,
@@ -661,7 +699,11 @@ impl Model {
                 true => vec![ConnectionStatus::NetworkUnavailable, ConnectionStatus::Connecting],
                 false => vec![ConnectionStatus::NetworkUnavailable],
             },
-            (Some(_), _) if self.opening() || self.link.is_some() => vec![ConnectionStatus::Connecting],
+            (Some(_), Some(_)) => vec![ConnectionStatus::Connecting],
+            (Some(_), _) if self.opening() && self.pace.wait.is_some() => {
+                vec![ConnectionStatus::Connecting, ConnectionStatus::Suspend]
+            }
+            (Some(_), _) if self.opening() => vec![ConnectionStatus::Connecting],
             (Some(hold), _) if hold.redirected => {
                 vec![ConnectionStatus::Suspend, ConnectionStatus::Connecting]
             }

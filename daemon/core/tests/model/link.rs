@@ -23,7 +23,7 @@ pub struct Link {
 #[derive(Clone, Copy, Debug)]
 pub enum Stage {
     Dialing { since: BootTime },
-    LoggingIn { since: BootTime, up: Up },
+    LoggingIn { up: Up },
     Online { since: BootTime, up: Up, sync: Sync },
 }
 
@@ -31,12 +31,16 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub struct Up {
     pub keep_alive: Duration,
+    /// CONNACK.
+    pub accepted: BootTime,
     pub received: BootTime,
+    /// When something other than the answer to a PINGREQ was received last: at least, at most.
+    quiet_since: Span,
     pub unacknowledged: Option<BootTime>,
     pub marker_returned: bool,
     /// A probe is under way: dead when nothing is received by then (may be dead, must be dead).
     probe: Option<Probe>,
-    pub pinged: Option<BootTime>,
+    pub pinged: BootTime,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,18 +72,35 @@ impl Up {
     pub fn new(now: BootTime, keep_alive: Duration) -> Self {
         Self {
             keep_alive,
+            accepted: now,
             received: now,
+            quiet_since: Span::at(now),
             unacknowledged: None,
             marker_returned: false,
             probe: None,
-            pinged: None,
+            pinged: now,
         }
     }
 
     pub fn receive(&mut self, now: BootTime) {
+        let answer = self.is_pinging();
+        if !answer || self.probe.is_some() {
+            self.quiet_since.to = now;
+        }
+        if !answer {
+            self.quiet_since.from = now;
+        }
         self.received = now;
         self.probe = None;
-        self.pinged = None;
+    }
+
+    pub fn is_pinging(&self) -> bool {
+        self.pinged > self.received
+    }
+
+    /// When a PINGREQ may go out: nothing was received, or nothing sent, for the keep-alive.
+    pub fn ping_due(&self) -> BootTime {
+        self.received.min(self.pinged) + self.keep_alive
     }
 
     /// The link is in doubt: ask, and give it a moment. `firm`: it must be dead when the moment is over.
@@ -105,7 +126,7 @@ impl Up {
     pub fn doom(&self, now: BootTime) -> Doom {
         let mut may: Option<BootTime> = None;
         let mut must: Option<BootTime> = None;
-        let mut least = |slot: &mut Option<BootTime>, at: BootTime| {
+        let least = |slot: &mut Option<BootTime>, at: BootTime| {
             *slot = Some(slot.map_or(at, |before| before.min(at)));
         };
         for deadline in self.deadlines() {
@@ -166,7 +187,7 @@ impl Link {
     pub fn up(&mut self) -> Option<&mut Up> {
         match &mut self.stage {
             Stage::Dialing { .. } => None,
-            Stage::LoggingIn { up, .. } | Stage::Online { up, .. } => Some(up),
+            Stage::LoggingIn { up } | Stage::Online { up, .. } => Some(up),
         }
     }
 
@@ -177,8 +198,8 @@ impl Link {
                 let end = Some(since + CONNACK_DEADLINE);
                 judge(now, end, end)
             }
-            Stage::LoggingIn { since, .. } => {
-                let end = Some(since + LOGIN_DEADLINE);
+            Stage::LoggingIn { up } => {
+                let end = Some(up.accepted + LOGIN_DEADLINE);
                 judge(now, end, end)
             }
             Stage::Online { up, .. } => up.doom(now),
@@ -189,8 +210,9 @@ impl Link {
     pub fn sync_is_over(&self, now: BootTime) -> (bool, bool) {
         match self.stage {
             Stage::Online { since, up, .. } => {
-                let end = up.received.max(since) + SYNC;
-                (now > end, now >= end)
+                let least = up.quiet_since.from + SYNC;
+                let most = up.quiet_since.to.max(since) + SYNC;
+                (now > most, now >= least)
             }
             Stage::Dialing { .. } | Stage::LoggingIn { .. } => (false, false),
         }

@@ -39,8 +39,10 @@ impl Span {
 pub enum Cause {
     /// The table: a change of the network, a resume and a connect shorten it.
     Table,
-    /// A hint of the server, or leniency with a token: nothing shortens it.
-    Firm,
+    /// A hint of the server: nothing shortens it.
+    Hint,
+    /// Leniency with a token: nothing but another token shortens it.
+    Lenient,
     /// Three short lives: only a connect shortens it.
     Guard,
 }
@@ -56,7 +58,8 @@ pub struct Pace {
     /// How many failures the table has counted since its restart: at least, at most.
     failures: (usize, usize),
     pub wait: Option<Wait>,
-    short_lives: usize,
+    /// Bare EOFs soon after a login: at least, at most.
+    short_lives: (usize, usize),
     /// Redirects followed since the last wait or login, and since the last login.
     pub hops: usize,
     pub hops_since_login: usize,
@@ -66,23 +69,27 @@ impl Pace {
     /// An attempt failed, or a link.
     pub fn failed(&mut self, noticed: Span) {
         let (least, most) = bounds(self.failures);
-        self.wait = Some(Wait {
-            span: noticed.after(least, most),
-            cause: Cause::Table,
-        });
-        self.failures = (self.failures.0 + 1, self.failures.1 + 1);
+        let (span, cause) = match self.short_lives {
+            (3.., _) => (noticed.after(GUARD_WAIT, GUARD_WAIT), Cause::Guard),
+            (_, 3..) => (noticed.after(least, most.max(GUARD_WAIT)), Cause::Guard),
+            (_, _) => (noticed.after(least, most), Cause::Table),
+        };
+        self.wait = Some(Wait { span, cause });
+        let guarded = usize::from(cause == Cause::Guard);
+        self.failures = ((self.failures.0 + 1).saturating_sub(guarded), self.failures.1 + 1);
         self.hops = 0;
     }
+
+    // The following three come after `failed` or `lived`, and replace its wait.
 
     /// The server said when to come back. The table may, or may not, count this as a failure.
     pub fn hinted(&mut self, noticed: Span, hint: Duration) {
         let (_, most) = bounds(self.failures);
         self.wait = Some(Wait {
             span: noticed.after(hint, hint.max(most)),
-            cause: Cause::Firm,
+            cause: Cause::Hint,
         });
-        self.failures.1 += 1;
-        self.hops = 0;
+        self.failures.0 = self.failures.0.saturating_sub(1);
     }
 
     /// A token that was good before is refused, for this time (at least, at most) since.
@@ -90,46 +97,40 @@ impl Pace {
         let wait = |refusal: usize| Duration::from_secs(LENIENCY[refusal.min(LENIENCY.len() - 1)]);
         self.wait = Some(Wait {
             span: noticed.after(wait(refusals.0), wait(refusals.1)),
-            cause: Cause::Firm,
+            cause: Cause::Lenient,
         });
-        self.failures.1 += 1;
-        self.hops = 0;
+        self.failures.0 = self.failures.0.saturating_sub(1);
     }
 
     /// Either the table or leniency: the design leaves the order of tokens open here.
     pub fn lenient_or_failed(&mut self, noticed: Span, refusals: (usize, usize)) {
-        let mut other = self.clone();
-        other.lenient(noticed, refusals);
-        self.failed(noticed);
-        if let (Some(own), Some(other)) = (self.wait.as_mut(), other.wait) {
-            own.span.from = own.span.from.min(other.span.from);
-            own.span.to = own.span.to.max(other.span.to);
-            own.cause = Cause::Firm;
+        let table = self.wait;
+        self.lenient(noticed, refusals);
+        if let (Some(wait), Some(table)) = (self.wait.as_mut(), table) {
+            wait.span.from = wait.span.from.min(table.span.from);
+            wait.span.to = wait.span.to.max(table.span.to);
         }
-        self.failures.0 = self.failures.0.saturating_sub(1);
     }
 
-    /// A link that was logged in has ended.
-    pub fn lived(&mut self, noticed: Span, since: BootTime, bare_eof: bool) {
-        let (least, most) = (noticed.from.since(since), noticed.to.since(since));
-        if least >= STABLE {
+    /// A link that was up has ended. Its life may count from CONNACK or from the login's end.
+    pub fn lived(&mut self, noticed: Span, accepted: BootTime, logged_in: Option<BootTime>, bare_eof: bool) {
+        let most = noticed.to.since(accepted);
+        let least = logged_in.map_or(Duration::ZERO, |since| noticed.from.since(since));
+        if logged_in.is_some() && least >= STABLE {
             self.failures = (0, 0);
-        } else if most >= STABLE {
+        } else if logged_in.is_some() && most >= STABLE {
             self.failures.0 = 0;
         }
-        if most >= SHORT_LIFE {
-            self.short_lives = 0;
-        } else if bare_eof {
-            self.short_lives += 1;
-        }
+        let (lo, hi) = self.short_lives;
+        self.short_lives = if least >= SHORT_LIFE {
+            (0, 0)
+        } else if most >= SHORT_LIFE {
+            (0, hi + usize::from(bare_eof))
+        } else {
+            let counts = usize::from(bare_eof && logged_in.is_some());
+            (lo + counts, hi + usize::from(bare_eof))
+        };
         self.failed(noticed);
-        if bare_eof && self.short_lives >= 3 {
-            self.wait = Some(Wait {
-                span: noticed.after(GUARD_WAIT, GUARD_WAIT),
-                cause: Cause::Guard,
-            });
-            self.failures.0 = self.failures.0.saturating_sub(1);
-        }
     }
 
     pub fn logged_in(&mut self) {
@@ -159,7 +160,7 @@ impl Pace {
 
     /// A connect was accepted while this one was wanted already.
     pub fn joined(&mut self, now: BootTime) {
-        self.short_lives = 0;
+        self.short_lives = (0, 0);
         self.restart_table(now, &[Cause::Table, Cause::Guard]);
     }
 
@@ -175,6 +176,16 @@ impl Pace {
                 self.failures = (0, 1);
             }
             Some(_) | None => self.failures.0 = 0,
+        }
+    }
+
+    /// A token that was not tried yet need not wait for one that is refused.
+    pub fn fresh_token(&mut self, now: BootTime) {
+        if let Some(wait) = self.wait.as_mut()
+            && wait.cause == Cause::Lenient
+        {
+            wait.span.from = now;
+            self.failures.0 = 0;
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Hold {
     /// A server said that it does not speak MQTT 5.
     pub older_protocol: bool,
     pub redirected: bool,
+    /// Lenient tries since a CONNACK took a token: at least, at most.
+    pub refusals: (usize, usize),
 }
 
 /// A token an app brought.
@@ -84,8 +86,6 @@ pub struct Brought {
     pub tried: bool,
     /// A CONNACK has taken it since this connection is wanted.
     pub taken: bool,
-    /// Refusals since it was taken: at least, at most.
-    pub refusals: (usize, usize),
 }
 
 #[derive(Default)]
@@ -160,6 +160,8 @@ pub struct Step {
     /// What ends, should the core decide so where it may.
     pub maybe_end: Option<Vec<Code>>,
     pub group_refused: bool,
+    /// The next token's caller may have named the user that nobody named before.
+    pub adopt: bool,
 }
 
 pub struct ExpectedAnswer {
@@ -339,6 +341,7 @@ impl Model {
             self.end(&[Code::RC_CONNECT_TIMEOUT], ANY_END.to_vec());
             return;
         }
+        self.nameless_due();
         self.sync_due(resumed);
         let Some(link) = self.link.as_ref() else {
             return;
@@ -351,6 +354,25 @@ impl Model {
             self.close(Need::Must, if link.wipe { ANY.to_vec() } else { ANY_END.to_vec() });
             self.lost(span, false);
         }
+    }
+
+    /// Where only 3.1.1 is spoken, a token whose user nobody knows is refused when its turn comes, unsent.
+    fn nameless_due(&mut self) {
+        let now = self.now.boot;
+        let nameless = |hold: &Hold| hold.user.is_none() && hold.older_protocol;
+        let Some(wait) = self.pace.wait else { return };
+        if self.link.is_some() || !self.hold.as_ref().is_some_and(nameless) || now < wait.span.from {
+            return;
+        }
+        let code = Code::RC_CONN_TOKEN_INCORRECT;
+        for key in self.pending() {
+            self.tell(&key, vec![Told::Nothing, Told::Error(code)]);
+        }
+        self.step.off = Need::May;
+        self.step.maybe_end = Some(vec![code]);
+        self.step.adopt = true;
+        self.pace.failed(Span::at(now));
+        self.pace.restart(now);
     }
 
     fn sync_due(&mut self, resumed: bool) {
@@ -394,6 +416,13 @@ impl Model {
     }
 
     fn connect(&mut self, call: imd_core::io::CallId, request: &ConnectRequest) {
+        if self.latest(&request.key).is_none()
+            && let Some(app_key) = &request.app_key
+        {
+            // Init and connect in one.
+            let entry = self.instances.entry(request.key.instance.clone()).or_default();
+            entry.app_key.get_or_insert_with(|| app_key.clone());
+        }
         match self.gate(request) {
             Gate::Attach => {
                 self.expect_answer(call, vec![Ok(())]);
@@ -518,7 +547,6 @@ impl Model {
             refused: false,
             tried: false,
             taken: false,
-            refusals: (0, 0),
         };
         match (self.hold.as_mut(), app_key) {
             (Some(hold), _) => {
@@ -529,6 +557,9 @@ impl Model {
                     None => hold.tokens.push(brought),
                 }
                 self.pace.joined(self.now.boot);
+                if hold.tokens.iter().any(|brought| !brought.tried) {
+                    self.pace.fresh_token(self.now.boot);
+                }
             }
             (None, Some(app_key)) => {
                 self.pace = Pace::default();
@@ -541,6 +572,7 @@ impl Model {
                     referred: Vec::new(),
                     older_protocol: false,
                     redirected: false,
+                    refusals: (0, 0),
                 });
                 // The clean-up of a logout has to give way, or is let finish.
                 if self.live().is_some() {
@@ -623,11 +655,11 @@ impl Model {
                     refused: false,
                     tried: false,
                     taken: false,
-                    refusals: (0, 0),
                 }],
                 referred: Vec::new(),
                 older_protocol: false,
                 redirected: false,
+                refusals: (0, 0),
             });
         }
     }
@@ -689,8 +721,9 @@ impl Model {
             return;
         }
         match link.stage {
-            Stage::Online { since, .. } => self.pace.lived(noticed, since, bare_eof),
-            Stage::Dialing { .. } | Stage::LoggingIn { .. } => self.pace.failed(noticed),
+            Stage::Online { since, up, .. } => self.pace.lived(noticed, up.accepted, Some(since), bare_eof),
+            Stage::LoggingIn { up } => self.pace.lived(noticed, up.accepted, None, bare_eof),
+            Stage::Dialing { .. } => self.pace.failed(noticed),
         }
         if let Some(hold) = self.hold.as_mut() {
             hold.redirected = false;
@@ -768,7 +801,6 @@ impl Model {
         let keep_alive = theirs.map_or(ours, |theirs| theirs.min(ours));
         let Some(link) = self.link.as_mut() else { return };
         link.stage = Stage::LoggingIn {
-            since: now,
             up: Up::new(now, keep_alive),
         };
         let (token, identity, epoch) = (link.dial.token.clone(), link.dial.identity.clone(), link.epoch());
@@ -797,19 +829,16 @@ impl Model {
                 self.taken.push((account, token.clone()));
                 if let Some(brought) = self.brought(&token) {
                     brought.taken = true;
-                    brought.refusals.0 = 0;
+                }
+                if let Some(hold) = self.hold.as_mut() {
+                    hold.refusals.0 = 0;
                 }
             }
         }
     }
 
     fn discovered(&mut self, user: &UserId) {
-        for key in self.pending() {
-            let declared = self.latest(&key).and_then(|latest| latest.user.as_ref());
-            if declared.is_some_and(|declared| declared != user) {
-                self.tell(&key, vec![Told::Error(Code::RC_CONNECTION_EXIST)]);
-            }
-        }
+        self.turn_away(user);
         if self.pending().is_empty() {
             self.end(&[], ANY.to_vec());
             self.ended = None;
@@ -825,10 +854,20 @@ impl Model {
         }
     }
 
+    /// The user is known: whoever expects another has come to the wrong account.
+    pub fn turn_away(&mut self, user: &UserId) {
+        for key in self.pending() {
+            let declared = self.latest(&key).and_then(|latest| latest.user.as_ref());
+            if declared.is_some_and(|declared| declared != user) {
+                self.tell(&key, vec![Told::Error(Code::RC_CONNECTION_EXIST)]);
+            }
+        }
+    }
+
     fn logged_in(&mut self) {
         let now = self.now.boot;
         let Some(link) = self.link.as_mut() else { return };
-        let Stage::LoggingIn { up, .. } = link.stage else {
+        let Stage::LoggingIn { up } = link.stage else {
             return;
         };
         link.stage = Stage::Online {
@@ -839,15 +878,12 @@ impl Model {
         if up.marker_returned {
             self.step.sync = (Need::Must, true);
         }
-        let token = link.dial.token.clone();
         self.pace.logged_in();
-        if let Some(brought) = self.brought(&token) {
-            brought.refusals = (0, 0);
-        }
         let Some(account) = self.account() else { return };
         self.logged_in.push(account.clone());
         if let Some(hold) = self.hold.as_mut() {
             hold.succeeded = true;
+            hold.refusals = (0, 0);
         }
         for key in self.pending() {
             self.tell(&key, vec![Told::Success(account.user_id.clone())]);
@@ -900,6 +936,13 @@ impl Model {
                 self.lost(Span::at(self.now.boot), false);
                 if let Some(hint) = hint {
                     self.pace.hinted(Span::at(self.now.boot), hint);
+                }
+                self.link = None;
+            }
+            Verdict::Nameless => {
+                self.token_refused(Code::RC_CONN_TOKEN_INCORRECT, false, true);
+                if let Some(hold) = self.hold.as_mut() {
+                    hold.older_protocol = true;
                 }
                 self.link = None;
             }
@@ -1005,12 +1048,31 @@ impl Model {
             self.step.off = Need::May;
             self.step.maybe_end = Some(vec![code]);
         }
+        if let Some(brought) = self.brought(&token) {
+            brought.refused = leniency == Need::No;
+        }
+        let Some(hold) = self.hold.as_mut() else { return };
+        let mut refusals = hold.refusals;
+        if leniency == Need::Must && !others {
+            hold.refusals.0 += 1;
+        }
+        hold.refusals.1 += 1;
+        let good_before = hold
+            .tokens
+            .iter()
+            .any(|brought| !brought.refused && (brought.taken || hold.from_last_run));
+        if hold.user.is_none() {
+            self.step.adopt = true;
+        }
+        if others {
+            refusals = (0, 2);
+        }
         let at = Span::at(self.now.boot);
-        let refusals = self.refused_once_more(&token, leniency == Need::No);
+        self.lost(at, false);
         match leniency {
-            Need::No => self.lost(at, false),
             Need::Must if !others => self.pace.lenient(at, refusals),
-            Need::Must | Need::May => self.pace.lenient_or_failed(at, refusals),
+            Need::No if !good_before => {}
+            Need::No | Need::Must | Need::May => self.pace.lenient_or_failed(at, refusals),
         }
     }
 
@@ -1035,7 +1097,7 @@ impl Model {
             .taken
             .iter()
             .any(|(taken, known)| *taken == account && known == token);
-        let (least, most) = brought.refusals;
+        let (least, most) = hold.refusals;
         if !by_table || !(ever || hold.from_last_run) || least >= 3 {
             Need::No
         } else if ever && hold.succeeded && (brought.taken || hold.from_last_run) && most < 3 {
@@ -1043,16 +1105,6 @@ impl Model {
         } else {
             Need::May
         }
-    }
-
-    fn refused_once_more(&mut self, token: &Token, for_good: bool) -> (usize, usize) {
-        let Some(brought) = self.brought(token) else {
-            return (0, 0);
-        };
-        let before = brought.refusals;
-        brought.refusals = (before.0 + 1, before.1 + 1);
-        brought.refused = for_good;
-        before
     }
 
     // The network.

@@ -391,7 +391,7 @@ fn span() -> impl Strategy<Value = Duration> {
     prop_oneof![
         6 => (0_u64..2_000).prop_map(Duration::from_millis),
         6 => (0_u64..200_000).prop_map(Duration::from_millis),
-        2 => select(&[seconds(20), seconds(30), seconds(64), seconds(150), seconds(3_600)][..]),
+        2 => select(vec![seconds(20), seconds(30), seconds(64), seconds(150), seconds(3_600)]),
         1 => (1_u64..72).prop_map(move |hours| seconds(hours * 3_600)),
     ]
 }

@@ -18,6 +18,8 @@ pub enum Verdict {
     End { codes: Vec<Code> },
     /// The loop goes on.
     Loop { hint: Option<Duration> },
+    /// 3.1.1 only, which cannot name the user: 31004 to all who cannot either.
+    Nameless,
     /// Try 3.1.1, at once.
     OlderProtocol,
     /// Go there, at once.
@@ -31,9 +33,7 @@ pub fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
     let also = |code: Code| std::iter::once(code).chain(words.im_code).collect::<Vec<_>>();
     match words.reason {
         0x84 => match dial.protocol {
-            Protocol::V5 if dial.identity == Identity::Discover => Verdict::End {
-                codes: vec![Code::RC_CONN_TOKEN_INCORRECT],
-            },
+            Protocol::V5 if dial.identity == Identity::Discover => Verdict::Nameless,
             Protocol::V5 => Verdict::OlderProtocol,
             Protocol::V311 => Verdict::End {
                 codes: also(Code::RC_CONN_PROTO_VERSION_ERROR),

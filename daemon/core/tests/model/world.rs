@@ -271,6 +271,11 @@ impl World {
 
     fn connect(&mut self, wish: Wish) -> Checked {
         self.rebind(wish.app)?;
+        // A limit of its own that has passed is told before, not in one breath with the answer.
+        let own = self.apps[wish.app.0].connect.as_ref();
+        if own.is_some_and(|own| !own.done && own.deadline.is_some_and(|deadline| deadline <= self.now.boot)) {
+            self.input(Input::Timeout)?;
+        }
         if self.crashed {
             return Ok(());
         }
@@ -374,6 +379,24 @@ impl World {
 
     /// One input and all that follows from it with no time between.
     fn input(&mut self, input: Input) -> Checked {
+        // An attempt that is due together with the end of all attempts may be made, and undone: so that the
+        // model need not follow that, these inputs do not come late.
+        let ends = match &input {
+            Input::Stop | Input::Network(_) => true,
+            Input::Call { request, .. } => {
+                matches!(request, Request::Disconnect { .. } | Request::Logout { .. })
+            }
+            Input::Start { .. }
+            | Input::Unbound { .. }
+            | Input::AccountOpened { .. }
+            | Input::Link { .. }
+            | Input::NetworkChanged
+            | Input::Resumed
+            | Input::Timeout => false,
+        };
+        if ends && self.core.poll_timeout().is_some_and(|(at, _)| at <= self.now.boot) {
+            self.inbox.push_back(Input::Timeout);
+        }
         self.inbox.push_back(input);
         for _ in 0..MAX_INPUTS_AT_ONCE {
             match self.inbox.pop_front() {

@@ -235,7 +235,11 @@ impl Core {
     /// come first, so that a late wake-up makes no attempt for callers who are gone.
     fn expire(&mut self, now: Now) {
         let passed = |deadline: BootTime| deadline <= now.boot;
-        if self.callers.waiters().any(|(_, waiter)| waiter.deadline.is_some_and(passed)) {
+        if self
+            .callers
+            .waiters()
+            .any(|(_, waiter)| waiter.deadline.is_some_and(passed))
+        {
             self.time_limits(now);
         }
         while let Some((at, wake_up)) = self.poll_timeout()
@@ -325,7 +329,10 @@ impl Core {
             }
             Err(failure) => {
                 self.database = Database::Closed;
-                self.database_failed(failure);
+                // The account of the last run matters to nobody once another, or none yet, is wanted.
+                if matches!(&self.want, Want::On(target) if target.account().as_ref() == Some(account)) {
+                    self.database_failed(failure);
+                }
             }
         }
     }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use imd_core::account::{Account, Token};
 use imd_core::io::{
-    Action, Callback, ConnectKey, ConnectionStatus, Dial, Event, HangUp, Identity, LoginPolicy, Network, OfflineSync,
-    Opened, Protocol, Remembered, Status,
+    Action, Callback, ConnectKey, ConnectionStatus, Dial, Event, HangUp, Identity, LoginPolicy, Network,
+    OfflineSync, Opened, Protocol, Remembered, Status,
 };
+use imd_core::time::BootTime;
 use imd_core::{ConnectPhase, Core, WakeUp};
 
 use crate::link::{Doom, Link, Stage, Sync};
@@ -58,7 +59,11 @@ impl Model {
                 let Some(answer) = self.step.answer.as_mut() else {
                     return Err(format!("{call:?} is answered, and nobody asked"));
                 };
-                ensure!(answer.call == *call, "{call:?} is answered instead of {:?}", answer.call);
+                ensure!(
+                    answer.call == *call,
+                    "{call:?} is answered instead of {:?}",
+                    answer.call
+                );
                 ensure!(answer.got.is_none(), "{call:?} is answered twice");
                 let got = result.as_ref().copied().map_err(|refusal| refusal.code);
                 let refused_at_stop = self.stopped && got.is_err();
@@ -111,7 +116,11 @@ impl Model {
 
     fn callback(&mut self, key: &ConnectKey, callback: &Callback) -> Checked {
         let name = format!("{}/{}", key.instance.0, key.connect.0);
-        let answered = self.step.answer.as_ref().is_some_and(|answer| answer.got == Some(Ok(())));
+        let answered = self
+            .step
+            .answer
+            .as_ref()
+            .is_some_and(|answer| answer.got == Some(Ok(())));
         let Some(latest) = self.latest_mut(key) else {
             return Err(format!("{name} is called back, but is no accepted connect"));
         };
@@ -126,9 +135,14 @@ impl Model {
         match callback {
             Callback::DatabaseOpened(result) => {
                 let Some(expected) = self.step.opens.get(key) else {
-                    return Err(format!("{name}: onDatabaseOpened out of place, or once too often"));
+                    return Err(format!(
+                        "{name}: onDatabaseOpened out of place, or once too often"
+                    ));
                 };
-                ensure!(expected.well == result.is_ok(), "{name}: onDatabaseOpened says the contrary");
+                ensure!(
+                    expected.well == result.is_ok(),
+                    "{name}: onDatabaseOpened says the contrary"
+                );
                 let again = self
                     .step
                     .opened
@@ -174,7 +188,10 @@ impl Model {
             let Some(hold) = self.hold.as_ref() else {
                 return Err("the connection is remembered as wanted, and nobody wants it".to_owned());
             };
-            ensure!(hold.app_key == remembered.app_key, "another App Key is remembered");
+            ensure!(
+                hold.app_key == remembered.app_key,
+                "another App Key is remembered"
+            );
             if self.step.adopt
                 && hold.user.is_none()
                 && let Some(user) = remembered.user_id.clone()
@@ -235,6 +252,11 @@ impl Model {
         if let Some(hold) = self.hold.as_mut() {
             hold.user = Some(user);
         }
+        if let Some(account) = self.account()
+            && self.database_of(&account) == Some(DatabaseState::Open)
+        {
+            self.expect_opens(true);
+        }
         Ok(())
     }
 
@@ -272,12 +294,17 @@ impl Model {
             return Err("an attempt although nobody wants the connection".to_owned());
         };
         match self.step.at_once.as_mut().filter(|at_once| !at_once.done) {
-            Some(at_once)
-                if at_once.need == Need::Must || at_once.server.as_ref() == Some(&dial.server) =>
-            {
-                let server = at_once.server.as_ref().is_none_or(|server| *server == dial.server);
+            Some(at_once) if at_once.need == Need::Must || at_once.server.as_ref() == Some(&dial.server) => {
+                let server = at_once
+                    .server
+                    .as_ref()
+                    .is_none_or(|server| *server == dial.server);
                 let protocol = at_once.protocol.is_none_or(|protocol| protocol == dial.protocol);
-                ensure!(server && protocol, "the redirect or fallback goes elsewhere: {}", dial.server);
+                ensure!(
+                    server && protocol,
+                    "the redirect or fallback goes elsewhere: {}",
+                    dial.server
+                );
                 at_once.done = true;
                 if at_once.protocol.is_none() {
                     self.pace.hop();
@@ -312,11 +339,11 @@ impl Model {
         let account = self.account();
         match (&dial.identity, account) {
             (Identity::Discover, None) => {
-                ensure!(dial.session_expiry.is_zero(), "a discovery that leaves a session behind");
                 ensure!(
-                    dial.protocol == Protocol::V5,
-                    "3.1.1 cannot name the user"
+                    dial.session_expiry.is_zero(),
+                    "a discovery that leaves a session behind"
                 );
+                ensure!(dial.protocol == Protocol::V5, "3.1.1 cannot name the user");
                 ensure!(
                     !dial.client_id.is_empty() && !dial.client_id.contains(':'),
                     "a discovery under the client id {}",
@@ -328,7 +355,10 @@ impl Model {
                 self.check_identity(dial, &account)?;
             }
             (Identity::Discover, Some(_)) | (Identity::Known(_), None) => {
-                return Err(format!("the user is known exactly if the CONNECT says so: {:?}", dial.identity));
+                return Err(format!(
+                    "the user is known exactly if the CONNECT says so: {:?}",
+                    dial.identity
+                ));
             }
         }
         if let Some(brought) = self.brought(&dial.token) {
@@ -353,10 +383,15 @@ impl Model {
             "an attempt before the account's database is open"
         );
         // An attempt that was due comes before what the input asks for.
-        let asking = self.step.answer.as_ref().is_some_and(|answer| answer.got.is_none());
+        let asking = self
+            .step
+            .answer
+            .as_ref()
+            .is_some_and(|answer| answer.got.is_none());
         for key in self.pending() {
             ensure!(
-                self.latest(&key).is_some_and(|latest| latest.opened || asking && !latest.answered),
+                self.latest(&key)
+                    .is_some_and(|latest| latest.opened || asking && !latest.answered),
                 "an attempt before {} heard onDatabaseOpened",
                 key.instance.0
             );
@@ -367,6 +402,11 @@ impl Model {
     fn ping(&mut self, epoch: imd_core::io::Epoch) -> Checked {
         let now = self.now.boot;
         let asked = self.step.ping != Need::No;
+        let due = |(link, due): (imd_core::io::Epoch, BootTime)| link == epoch && now + EDGE >= due;
+        if self.link.is_none() && self.step.ping_due.is_some_and(due) {
+            // It was due before the input that ended the link.
+            return Ok(());
+        }
         let Some(link) = self.link.as_mut().filter(|link| link.epoch() == epoch) else {
             return Err(format!("PINGREQ on {epoch:?}, which is not the link"));
         };
@@ -389,7 +429,12 @@ impl Model {
         };
         let discovery = link.dial.identity == Identity::Discover;
         let now = self.now.boot;
-        match self.step.closing.as_mut().filter(|closing| closing.epoch == epoch) {
+        match self
+            .step
+            .closing
+            .as_mut()
+            .filter(|closing| closing.epoch == epoch)
+        {
             Some(closing) => {
                 ensure!(
                     discovery || closing.how.contains(&how),
@@ -480,7 +525,10 @@ impl Model {
                 if let Some(link) = self.link.as_mut()
                     && let Stage::Online { sync, .. } = &mut link.stage
                 {
-                    ensure!(*sync == Sync::Running, "OFFLINE_SYNC_COMPLETED twice for one login");
+                    ensure!(
+                        *sync == Sync::Running,
+                        "OFFLINE_SYNC_COMPLETED twice for one login"
+                    );
                     *sync = Sync::Told;
                 }
                 Ok(())
@@ -488,7 +536,12 @@ impl Model {
             Event::SessionLost => {
                 let account = self.account();
                 ensure!(
-                    account.is_some_and(|account| self.taken.iter().filter(|(taken, _)| *taken == account).count() > 1),
+                    account.is_some_and(|account| self
+                        .taken
+                        .iter()
+                        .filter(|(taken, _)| *taken == account)
+                        .count()
+                        > 1),
                     "a session is called lost that there never was"
                 );
                 Ok(())
@@ -519,7 +572,10 @@ impl Model {
             ensure!(!self.step.off_written, "a stop leaves the wanted state as it is");
             let closed = self.step.closing.as_ref().is_none_or(|closing| closing.done);
             ensure!(closed, "a stop leaves the link open");
-            ensure!(core.poll_timeout().is_none(), "a stopped daemon wants to be woken");
+            ensure!(
+                core.poll_timeout().is_none(),
+                "a stopped daemon wants to be woken"
+            );
             return Ok(());
         }
         self.settle_callbacks()?;
@@ -602,7 +658,10 @@ impl Model {
             );
         }
         ensure!(self.step.login.is_none(), "no Login after CONNACK");
-        ensure!(self.step.open_account.is_none(), "the account of the last run is not opened");
+        ensure!(
+            self.step.open_account.is_none(),
+            "the account of the last run is not opened"
+        );
         ensure!(!self.step.group_refused, "nobody is told of the refused group");
         Ok(())
     }
@@ -622,7 +681,10 @@ impl Model {
                 "the redirect or fallback is not followed"
             );
         }
-        ensure!(self.step.wipe != Need::Must, "no clean reconnect after a logout in 3.1.1");
+        ensure!(
+            self.step.wipe != Need::Must,
+            "no clean reconnect after a logout in 3.1.1"
+        );
         if let Some(link) = &self.link {
             ensure!(
                 !matches!(link.doom(now), Doom::Dies(_)),
@@ -688,7 +750,10 @@ impl Model {
         let expected: Vec<ConnectionStatus> = match (&self.hold, &self.link) {
             (None, _) => match &self.ended {
                 Some(ended) => ended.clone(),
-                None => ConnectionStatus::ALL.into_iter().filter(|status| is_end(*status)).collect(),
+                None => ConnectionStatus::ALL
+                    .into_iter()
+                    .filter(|status| is_end(*status))
+                    .collect(),
             },
             (Some(_), Some(link)) if link.is_online() => vec![ConnectionStatus::Connected],
             (Some(_), Some(link)) if !link.wipe && self.network == Network::Unavailable => {
@@ -716,7 +781,10 @@ impl Model {
             status.reason
         );
         if let Some(hold) = &self.hold {
-            ensure!(status.network == self.network, "the status tells another network state");
+            ensure!(
+                status.network == self.network,
+                "the status tells another network state"
+            );
             ensure!(
                 status.app_key.as_ref() == Some(&hold.app_key) && status.user_id == hold.user,
                 "the status tells another account"
@@ -774,19 +842,12 @@ impl Model {
     }
 
     fn settle_instances(&mut self, core: &Core) -> Checked {
+        // An instance that never connected is forgotten with its binding; the others are not.
         if let Some(instance) = self.step.unbound.take()
-            && self.phase(&instance) != ConnectPhase::Pending
+            && let Some(entry) = self.instances.get_mut(&instance)
+            && entry.latest.is_none()
         {
-            let (key, phase) = core.instance(&instance);
-            let known = key.is_some();
-            if let Some(entry) = self.instances.get_mut(&instance) {
-                if phase == ConnectPhase::None {
-                    entry.latest = None;
-                }
-                if !known {
-                    entry.app_key = None;
-                }
-            }
+            entry.app_key = core.instance(&instance).0.cloned();
         }
         for (instance, entry) in &self.instances {
             let (key, phase) = core.instance(instance);
@@ -797,7 +858,7 @@ impl Model {
                 instance.0
             );
             ensure!(
-                key == entry.app_key.as_ref() || entry.unbound,
+                key == entry.app_key.as_ref(),
                 "{} has the App Key {key:?}, expected {:?}",
                 instance.0,
                 entry.app_key

@@ -40,6 +40,8 @@ pub struct Up {
     pub marker_returned: bool,
     /// A probe is under way: dead when nothing is received by then (may be dead, must be dead).
     probe: Option<Probe>,
+    /// The machine woke up: what was missed in its sleep is no sign of death.
+    woke: Option<BootTime>,
     pub pinged: BootTime,
 }
 
@@ -47,7 +49,6 @@ pub struct Up {
 struct Probe {
     may: BootTime,
     must: Option<BootTime>,
-    /// After sleep the other deadlines have passed unseen: they do not count before the probe's.
     asked: BootTime,
 }
 
@@ -78,6 +79,7 @@ impl Up {
             unacknowledged: None,
             marker_returned: false,
             probe: None,
+            woke: None,
             pinged: now,
         }
     }
@@ -117,37 +119,37 @@ impl Up {
         });
     }
 
-    fn deadlines(&self) -> impl Iterator<Item = BootTime> {
-        let silent = self.received + self.keep_alive * 145 / 100;
-        let unacknowledged = self.unacknowledged.map(|since| since + self.keep_alive / 2);
-        std::iter::once(silent).chain(unacknowledged)
+    /// As [`Up::probe`], after sleep.
+    pub fn wake(&mut self, now: BootTime) {
+        self.probe = None;
+        self.probe(now, true);
+        self.woke = Some(now);
     }
 
     pub fn doom(&self, now: BootTime) -> Doom {
-        let mut may: Option<BootTime> = None;
-        let mut must: Option<BootTime> = None;
-        let least = |slot: &mut Option<BootTime>, at: BootTime| {
-            *slot = Some(slot.map_or(at, |before| before.min(at)));
-        };
-        for deadline in self.deadlines() {
-            match self.probe {
-                Some(probe) if deadline <= probe.asked => {
-                    least(&mut may, probe.may);
-                    least(&mut must, probe.must.unwrap_or(probe.may));
-                }
-                Some(_) | None => {
-                    least(&mut may, deadline);
-                    least(&mut must, deadline);
-                }
+        let mut may: Vec<BootTime> = Vec::new();
+        let mut must: Vec<BootTime> = Vec::new();
+        let asleep = |at: BootTime| self.woke.filter(|woke| at < *woke);
+        let silent = self.received + self.keep_alive * 145 / 100;
+        match (asleep(self.received), self.probe) {
+            (Some(_), Some(probe)) if silent <= probe.asked => may.push(probe.may),
+            (Some(_), _) => may.push(silent),
+            (None, _) => {
+                may.push(silent);
+                must.push(silent);
             }
+        }
+        if let Some(since) = self.unacknowledged {
+            let limit = self.keep_alive / 2;
+            let woke = asleep(since);
+            may.push(woke.map_or(since + limit, |woke| (woke + PROBE.min(limit)).max(since + limit)));
+            must.push(woke.unwrap_or(since) + limit);
         }
         if let Some(probe) = self.probe {
-            least(&mut may, probe.may);
-            if let Some(end) = probe.must {
-                least(&mut must, end);
-            }
+            may.push(probe.may);
+            must.extend(probe.must);
         }
-        judge(now, may, must)
+        judge(now, may.into_iter().min(), must.into_iter().min())
     }
 }
 

@@ -168,12 +168,14 @@ impl Pace {
         match self.wait.as_mut() {
             Some(wait) if shortened.contains(&wait.cause) => {
                 let soon = now + Duration::from_millis(TABLE[0]);
+                let was_due = now >= wait.span.from;
                 wait.span = Span {
                     from: now,
                     to: wait.span.to.min(soon).max(now),
                 };
                 wait.cause = Cause::Table;
-                self.failures = (0, 1);
+                // What was due is no longer waiting when the table restarts.
+                self.failures = (0, if was_due { self.failures.1.max(1) } else { 1 });
             }
             Some(_) | None => self.failures.0 = 0,
         }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use imd_core::account::{Account, AppKey, Token, UserId};
 use imd_core::io::{
-    Accepted, Action, Config, ConnectId, ConnectKey, ConnectRequest, ConnectionStatus, Epoch, Fault, FaultKind,
-    HangUp, Identity, Input, InstanceId, LinkEvent, Network, Opened, Protocol, Remembered, Request, Status,
+    Accepted, Action, Config, ConnectId, ConnectKey, ConnectRequest, ConnectionStatus, Epoch, Fault,
+    FaultKind, HangUp, Identity, Input, InstanceId, LinkEvent, Network, Opened, Protocol, Remembered,
+    Request, Status,
 };
 use imd_core::jwt::Claims;
 use imd_core::server::Server;
@@ -143,6 +144,8 @@ pub struct Step {
     pub closing: Option<Closing>,
     pub at_once: Option<AtOnce>,
     pub ping: Need,
+    /// When the link that was there before the input wanted to be asked.
+    pub ping_due: Option<(Epoch, BootTime)>,
     pub pinged: bool,
     pub login: Option<Epoch>,
     pub sync: (Need, bool),
@@ -229,7 +232,11 @@ impl Model {
 
     /// The link, unless it has to end in this step.
     pub fn live(&self) -> Option<&Link> {
-        let doomed = self.step.closing.as_ref().filter(|closing| closing.need == Need::Must);
+        let doomed = self
+            .step
+            .closing
+            .as_ref()
+            .filter(|closing| closing.need == Need::Must);
         self.link
             .as_ref()
             .filter(|link| doomed.is_none_or(|closing| closing.epoch != link.epoch()))
@@ -273,7 +280,10 @@ impl Model {
     }
 
     pub fn phase(&self, instance: &InstanceId) -> ConnectPhase {
-        let latest = self.instances.get(instance).and_then(|entry| entry.latest.as_ref());
+        let latest = self
+            .instances
+            .get(instance)
+            .and_then(|entry| entry.latest.as_ref());
         match latest.map(|latest| &latest.state) {
             None | Some(State::Over(_)) => ConnectPhase::None,
             Some(State::Pending) => ConnectPhase::Pending,
@@ -291,6 +301,10 @@ impl Model {
             }
             return;
         }
+        self.step.ping_due = self.link.as_mut().and_then(|link| {
+            let epoch = link.epoch();
+            Some((epoch, link.up()?.ping_due()))
+        });
         self.due(matches!(input, Input::Resumed));
         match input {
             Input::Start { remembered } => self.start(remembered.as_ref()),
@@ -351,7 +365,10 @@ impl Model {
             return;
         }
         if let Doom::Dies(span) = link.doom(now) {
-            self.close(Need::Must, if link.wipe { ANY.to_vec() } else { ANY_END.to_vec() });
+            self.close(
+                Need::Must,
+                if link.wipe { ANY.to_vec() } else { ANY_END.to_vec() },
+            );
             self.lost(span, false);
         }
     }
@@ -379,7 +396,10 @@ impl Model {
         let Some(link) = self.link.as_ref() else {
             return;
         };
-        let Stage::Online { sync: Sync::Running, .. } = link.stage else {
+        let Stage::Online {
+            sync: Sync::Running, ..
+        } = link.stage
+        else {
             return;
         };
         let dies = link.doom(self.now.boot) != Doom::Lives;
@@ -608,22 +628,25 @@ impl Model {
             }
             return;
         }
-        let mut how = ANY.to_vec();
-        if let Some(link) = self.live()
-            && link.is_online()
-        {
+        let mut how = if logout { ANY.to_vec() } else { ANY_END.to_vec() };
+        if let Some(link) = self.live() {
             let older = link.dial.protocol == Protocol::V311;
-            how = match (logout, older) {
-                (true, false) => vec![HangUp::EndSession],
-                (true, true) | (false, _) => vec![HangUp::KeepSession],
+            let (online, accepted) = match link.stage {
+                Stage::Online { .. } => (true, true),
+                Stage::LoggingIn { .. } => (false, true),
+                Stage::Dialing { .. } => (false, false),
             };
-            if logout && older && self.network == Network::Available {
-                self.step.wipe = Need::Must;
-            } else if logout && older {
-                self.step.wipe = Need::May;
+            if online {
+                how = match (logout, older) {
+                    (true, false) => vec![HangUp::EndSession],
+                    (true, true) | (false, _) => vec![HangUp::KeepSession],
+                };
             }
-        } else if !logout {
-            how = ANY_END.to_vec();
+            self.step.wipe = match logout && older && accepted {
+                true if online && self.network == Network::Available => Need::Must,
+                true => Need::May,
+                false => Need::No,
+            };
         }
         let wipe = self.step.wipe;
         self.end(&[Code::RC_CONN_CANCELED], how);
@@ -670,7 +693,11 @@ impl Model {
             .as_mut()
             .filter(|database| database.account == *account && database.state == DatabaseState::Opening);
         let Some(database) = waiting else { return };
-        database.state = if well { DatabaseState::Open } else { DatabaseState::Failed };
+        database.state = if well {
+            DatabaseState::Open
+        } else {
+            DatabaseState::Failed
+        };
         if self.account().as_ref() != Some(account) {
             return;
         }
@@ -685,7 +712,7 @@ impl Model {
         }
     }
 
-    fn expect_opens(&mut self, well: bool) {
+    pub fn expect_opens(&mut self, well: bool) {
         for key in self.pending() {
             if self.latest(&key).is_some_and(|latest| !latest.opened) {
                 self.expect_open(&key, well, true);
@@ -757,7 +784,13 @@ impl Model {
             LinkEvent::MarkerFound { .. } => {}
             LinkEvent::MarkerReturned => {
                 let Some(link) = self.link.as_mut() else { return };
-                let running = matches!(link.stage, Stage::Online { sync: Sync::Running, .. });
+                let running = matches!(
+                    link.stage,
+                    Stage::Online {
+                        sync: Sync::Running,
+                        ..
+                    }
+                );
                 if let Some(up) = link.up() {
                     up.marker_returned = true;
                 }
@@ -974,7 +1007,11 @@ impl Model {
         if hops >= MAX_HOPS || self.network == Network::Unavailable {
             return;
         }
-        let need = if since_login < MAX_HOPS { Need::Must } else { Need::May };
+        let need = if since_login < MAX_HOPS {
+            Need::Must
+        } else {
+            Need::May
+        };
         self.pace.hops = hops;
         self.pace.redirect_pending(need == Need::Must);
         self.step.at_once = Some(AtOnce {
@@ -1136,27 +1173,29 @@ impl Model {
 
     fn network_changed(&mut self) {
         self.pace.restart(self.now.boot);
-        self.doubt(true);
+        self.doubt(false);
     }
 
     fn resumed(&mut self) {
         self.pace.restart(self.now.boot);
-        self.doubt(false);
+        self.doubt(true);
     }
 
     /// An online link is asked; one that is not yet up may be given up for a fresh one.
-    fn doubt(&mut self, dialing_too: bool) {
+    fn doubt(&mut self, slept: bool) {
         let now = self.now.boot;
         let Some(link) = self.link.as_mut() else { return };
         match link.stage {
             _ if link.wipe => self.close(Need::May, ANY.to_vec()),
             Stage::Online { .. } => {
                 self.step.ping = Need::Must;
-                if let Some(up) = link.up() {
-                    up.probe(now, true);
+                match link.up() {
+                    Some(up) if slept => up.wake(now),
+                    Some(up) => up.probe(now, true),
+                    None => {}
                 }
             }
-            Stage::Dialing { .. } if !dialing_too => {}
+            Stage::Dialing { .. } if slept => {}
             Stage::Dialing { .. } | Stage::LoggingIn { .. } => {
                 if self.step.closing.is_none() {
                     self.step.ping = Need::May;
@@ -1170,7 +1209,11 @@ impl Model {
         self.step.stop = true;
         self.stopped = true;
         if let Some(link) = self.live() {
-            let how = if link.is_online() { vec![HangUp::KeepSession] } else { ANY.to_vec() };
+            let how = if link.is_online() {
+                vec![HangUp::KeepSession]
+            } else {
+                ANY.to_vec()
+            };
             self.close(Need::Must, how);
         }
     }
@@ -1186,7 +1229,9 @@ impl Model {
     }
 
     pub fn conclude(&mut self, key: &ConnectKey, told: &Told) {
-        let Some(latest) = self.latest_mut(key) else { return };
+        let Some(latest) = self.latest_mut(key) else {
+            return;
+        };
         if latest.state != State::Pending {
             return;
         }

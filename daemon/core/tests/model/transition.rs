@@ -222,7 +222,10 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug)]
 pub enum Connack {
     /// By whose the token is, and whether it has expired. `names`: with `im-user-id`.
-    Honest { names: bool, session_present: bool },
+    Honest {
+        names: bool,
+        session_present: bool,
+    },
     /// Success, whatever the token.
     Accept {
         user: Option<&'static str>,
@@ -405,16 +408,7 @@ fn reply() -> impl Strategy<Value = Reply> {
 }
 
 fn connack() -> impl Strategy<Value = Connack> {
-    let user = select(
-        &[
-            None,
-            None,
-            Some("alice"),
-            Some("alice"),
-            Some("bob"),
-            Some("a/b"),
-        ][..],
-    );
+    let user = select(&[None, None, Some("alice"), Some("alice"), Some("bob"), Some("a/b")][..]);
     let keep_alive = select(&[None, Some(0), Some(20), Some(60)][..]);
     let im_code = select(
         &[

@@ -13,7 +13,10 @@ pub fn input(input: &Input) -> String {
         Input::Call { call, request } => format!("{call:?} {}", request_words(request)),
         Input::Unbound { instance } => format!("Unbound {}", instance.0),
         Input::AccountOpened { account, result } => {
-            format!("AccountOpened {account} {}", if result.is_ok() { "well" } else { "badly" })
+            format!(
+                "AccountOpened {account} {}",
+                if result.is_ok() { "well" } else { "badly" }
+            )
         }
         Input::Link { epoch, event } => format!("{epoch:?} {}", event_words(event)),
         Input::Network(network) => format!("Network {network:?}"),

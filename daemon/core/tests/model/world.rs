@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use imd_core::account::{Account, DeviceClass, InstallationId};
 use imd_core::io::{
-    Accepted, Action, CallId, Callback, Config, ConnectId, ConnectKey, ConnectRequest, Epoch, Fault, FaultKind, Input,
-    InstanceId, LinkEvent, LoginPolicy, Network, OpenFailure, Opened, Protocol, Request, Requester, ServerDirectory,
-    ServerWords,
+    Accepted, Action, CallId, Callback, Config, ConnectId, ConnectKey, ConnectRequest, Epoch, Fault,
+    FaultKind, Input, InstanceId, LinkEvent, LoginPolicy, Network, OpenFailure, Opened, Protocol, Request,
+    Requester, ServerDirectory, ServerWords,
 };
 use imd_core::server::{Server, Transport};
 use imd_core::time::{BootTime, Now, UnixTime};
 use imd_core::{Code, Core};
 
 use crate::checks::{Checked, ensure};
-use crate::link::Stage;
+use crate::link::{Link, Stage};
 use crate::reference::Model;
 use crate::transition::{
     APPS, App, Connack, Key, Leftover, LoginStep, OnlineStep, Opening, Reply, Secret, Transition, Wish, Words,
@@ -87,11 +87,17 @@ fn config(seed: u64) -> Result<Config, String> {
     };
     let both = vec![server("one.example"), server("fallback.example")];
     servers.by_app.insert(Key::Demo.parse()?, both);
-    servers.by_app.insert(Key::Other.parse()?, vec![server("other.example")]);
+    servers
+        .by_app
+        .insert(Key::Other.parse()?, vec![server("other.example")]);
     Ok(Config {
         servers,
         device_class: DeviceClass::default(),
-        login: if seed.is_multiple_of(5) { LoginPolicy::Many } else { LoginPolicy::One },
+        login: if seed.is_multiple_of(5) {
+            LoginPolicy::Many
+        } else {
+            LoginPolicy::One
+        },
         installation: InstallationId::new("here"),
         keep_alive: Duration::from_secs(30),
         session_expiry: Duration::from_secs(604_800),
@@ -199,7 +205,11 @@ impl World {
             }
             Transition::NetworkChanged => Ok(()),
             Transition::Network { available } => {
-                let network = if available { Network::Available } else { Network::Unavailable };
+                let network = if available {
+                    Network::Available
+                } else {
+                    Network::Unavailable
+                };
                 self.input(Input::Network(network))
             }
             Transition::WallClock { minutes } => {
@@ -252,7 +262,11 @@ impl World {
         let app_key = key.parse()?;
         let instance = instance(app);
         self.call(Request::Init { instance, app_key })?;
-        let took = self.core.instance(&self::instance(app)).0.map(|key| key.as_str().to_owned());
+        let took = self
+            .core
+            .instance(&self::instance(app))
+            .0
+            .map(|key| key.as_str().to_owned());
         let side = &mut self.apps[app.0];
         if took.as_deref() == Some(key.text()) {
             side.key = Some(key);
@@ -273,7 +287,8 @@ impl World {
         self.rebind(wish.app)?;
         // A limit of its own that has passed is told before, not in one breath with the answer.
         let own = self.apps[wish.app.0].connect.as_ref();
-        if own.is_some_and(|own| !own.done && own.deadline.is_some_and(|deadline| deadline <= self.now.boot)) {
+        if own.is_some_and(|own| !own.done && own.deadline.is_some_and(|deadline| deadline <= self.now.boot))
+        {
             self.input(Input::Timeout)?;
         }
         if self.crashed {
@@ -311,7 +326,6 @@ impl World {
     }
 
     fn reissue(&mut self, app: App, honest: bool) -> Checked {
-        let unbound = self.apps[app.0].unbound;
         self.rebind(app)?;
         if self.crashed {
             return Ok(());
@@ -319,9 +333,9 @@ impl World {
         let Some(mut connect) = self.apps[app.0].connect.clone() else {
             return Ok(());
         };
-        // A limit that has passed is the library's own matter, and it never asks again for what has ended.
+        // A limit that has passed meanwhile is the library's own matter.
         let passed = connect.deadline.is_some_and(|deadline| deadline <= self.now.boot);
-        if connect.done && unbound || !connect.done && passed {
+        if !connect.done && passed {
             return Ok(());
         }
         connect.replay = connect.done;
@@ -334,7 +348,9 @@ impl World {
     fn stop(&mut self) -> Checked {
         self.input(Input::Stop)?;
         if !self.crashed {
-            self.call(Request::Disconnect { by: requester(App(0)) })?;
+            self.call(Request::Disconnect {
+                by: requester(App(0)),
+            })?;
         }
         self.restart(true)
     }
@@ -394,7 +410,12 @@ impl World {
             | Input::Resumed
             | Input::Timeout => false,
         };
-        if ends && self.core.poll_timeout().is_some_and(|(at, _)| at <= self.now.boot) {
+        if ends
+            && self
+                .core
+                .poll_timeout()
+                .is_some_and(|(at, _)| at <= self.now.boot)
+        {
             self.inbox.push_back(Input::Timeout);
         }
         self.inbox.push_back(input);
@@ -409,7 +430,13 @@ impl World {
 
     fn feed(&mut self, input: Input) -> Checked {
         let now = self.now;
-        self.note(|| format!("{:>12?} > {}", now.boot.as_duration(), crate::words::input(&input)));
+        self.note(|| {
+            format!(
+                "{:>12?} > {}",
+                now.boot.as_duration(),
+                crate::words::input(&input)
+            )
+        });
         self.model.begin(now, &input);
         self.core.handle(now, input);
         for _ in 0..MAX_ACTIONS_OF_ONE_INPUT {
@@ -475,7 +502,10 @@ impl World {
             .and_then(|app| self.apps[app].connect.as_mut())
             .filter(|connect| connect.id == key.connect);
         let Some(connect) = connect else {
-            return Err(format!("{}/{} hears of a connect it does not know", key.instance.0, key.connect.0));
+            return Err(format!(
+                "{}/{} hears of a connect it does not know",
+                key.instance.0, key.connect.0
+            ));
         };
         match callback {
             Callback::DatabaseOpened(_) => {
@@ -549,7 +579,10 @@ impl World {
         let dial = &self.model.link.as_ref()?.dial;
         let older = dial.protocol == Protocol::V311;
         let mut event = match connack {
-            Connack::Honest { names, session_present } => {
+            Connack::Honest {
+                names,
+                session_present,
+            } => {
                 let secret = Secret::of(&dial.token);
                 let expired = secret
                     .and_then(Secret::claims)
@@ -586,15 +619,21 @@ impl World {
         Some(event)
     }
 
-    fn online_step(&self, step: OnlineStep) -> LinkEvent {
+    fn online_step(&mut self, step: OnlineStep) -> LinkEvent {
         match step {
             OnlineStep::Received => LinkEvent::Received,
             OnlineStep::MarkerReturned => LinkEvent::MarkerReturned,
             OnlineStep::MarkerFound => marker("here"),
-            OnlineStep::GroupRefused => LinkEvent::GroupRefused { group: "g".to_owned() },
-            OnlineStep::Unacknowledged(age) => LinkEvent::Unacknowledged {
-                since: age.map(|age| BootTime::since_boot(self.now.boot.as_duration().saturating_sub(age))),
+            OnlineStep::GroupRefused => LinkEvent::GroupRefused {
+                group: "g".to_owned(),
             },
+            OnlineStep::Unacknowledged(age) => {
+                let accepted = self.model.link.as_mut().and_then(Link::up).map(|up| up.accepted);
+                let sent = |age| BootTime::since_boot(self.now.boot.as_duration().saturating_sub(age));
+                LinkEvent::Unacknowledged {
+                    since: age.map(sent).max(accepted.filter(|_| age.is_some())),
+                }
+            }
             OnlineStep::Disconnect(said) => LinkEvent::ServerDisconnect(words(said)),
             OnlineStep::Fail(kind) => failed(kind),
         }
@@ -604,7 +643,12 @@ impl World {
     fn stale(&mut self, leftover: Leftover) -> Checked {
         self.input(Input::Timeout)?;
         let live = self.model.link.as_ref().map(|link| link.epoch());
-        let ended = self.epochs.iter().rev().copied().find(|epoch| Some(*epoch) != live);
+        let ended = self
+            .epochs
+            .iter()
+            .rev()
+            .copied()
+            .find(|epoch| Some(*epoch) != live);
         let Some(epoch) = ended.filter(|_| !self.crashed) else {
             return Ok(());
         };
@@ -612,7 +656,9 @@ impl World {
             Leftover::Accepted => LinkEvent::Accepted(Accepted::default()),
             Leftover::Refused => LinkEvent::Refused(plain(0x86)),
             Leftover::LoggedIn => LinkEvent::LoggedIn,
-            Leftover::LoginRefused => LinkEvent::LoginRefused { what: "the inbox".to_owned() },
+            Leftover::LoginRefused => LinkEvent::LoginRefused {
+                what: "the inbox".to_owned(),
+            },
             Leftover::MarkerReturned => LinkEvent::MarkerReturned,
             Leftover::Received => LinkEvent::Received,
             Leftover::Unacknowledged => LinkEvent::Unacknowledged {
@@ -624,7 +670,10 @@ impl World {
         self.note(|| format!("{:>12} > stale {epoch:?} {event:?}", ""));
         let before = (self.core.poll_timeout(), self.core.status().cloned());
         self.core.handle(self.now, Input::Link { epoch, event });
-        ensure!(self.core.poll_action().is_none(), "a stale event leads to an action");
+        ensure!(
+            self.core.poll_action().is_none(),
+            "a stale event leads to an action"
+        );
         let after = (self.core.poll_timeout(), self.core.status().cloned());
         ensure!(before == after, "a stale event changes {before:?} into {after:?}");
         Ok(())
@@ -634,10 +683,14 @@ impl World {
 fn login_step(step: LoginStep) -> Option<LinkEvent> {
     Some(match step {
         LoginStep::LoggedIn => LinkEvent::LoggedIn,
-        LoginStep::LoginRefused => LinkEvent::LoginRefused { what: "the inbox".to_owned() },
+        LoginStep::LoginRefused => LinkEvent::LoginRefused {
+            what: "the inbox".to_owned(),
+        },
         LoginStep::MarkerReturned => LinkEvent::MarkerReturned,
         LoginStep::MarkerFound => marker("elsewhere"),
-        LoginStep::GroupRefused => LinkEvent::GroupRefused { group: "g".to_owned() },
+        LoginStep::GroupRefused => LinkEvent::GroupRefused {
+            group: "g".to_owned(),
+        },
         LoginStep::Received => LinkEvent::Received,
         LoginStep::Disconnect(said) => LinkEvent::ServerDisconnect(words(said)),
         LoginStep::Fail(kind) => failed(kind),

@@ -1,1 +1,56 @@
+//! `imd-client`: connect once, and the daemon does the rest.
+//!
+//! [`Client::builder`] is Init, [`Client::connect`] asks for the one connection that all of a user's apps
+//! share. From the first success on, the daemon keeps it up: through lost networks, restarts of the
+//! server, sleep and wake-up. What it is doing shows in the status; an error is told only when the daemon
+//! has given up for this app.
+//!
+//! ```no_run
+//! use imd_client::{Client, ConnectOptions};
+//!
+//! # async fn app(token: String) -> Result<(), imd_client::Error> {
+//! let client = Client::builder("my-app-key").app_id("org.example.Chat").build()?;
+//! let _listener = client.add_connection_status_listener(|status| println!("{status}"));
+//!
+//! let connecting = client.connect(token, ConnectOptions::new());
+//! connecting.database_opened().await?; // the history can be read, with or without a network
+//! let user_id = connecting.await?;
+//! println!("connected as {user_id}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The futures and streams run on any executor; [`Client::blocking`] has the same calls for code that
+//! waits on its own thread. The library has one thread of its own for the calls, and one more once the
+//! first callback is registered.
+//!
+//! # When the daemon is gone
+//! Every call in flight, and every later one, fails at once with [`Code::IPC_DISCONNECT`];
+//! [`Error::sent`] tells whether it may have been carried out. The status reads "daemon lost". A call that
+//! a living daemon does not answer within 2 seconds fails with [`Code::IMD_DEADLINE_EXCEEDED`].
 
+pub mod admin;
+mod bind;
+mod blocking;
+mod builder;
+mod call;
+mod callbacks;
+mod channel;
+mod client;
+mod connect;
+mod driver;
+mod error;
+mod listeners;
+mod status;
+mod token;
+
+pub use blocking::{BlockingClient, BlockingStatusChanges};
+pub use builder::ClientBuilder;
+pub use call::Call;
+pub use client::Client;
+pub use connect::{ConnectCallback, ConnectOptions, Connecting, DatabaseOpenStatus, UserId};
+pub use error::{Error, Sent};
+pub use imd_proto::code::{Code, Kind};
+pub use listeners::{ConnectionStatusChanges, StatusListener};
+pub use status::{ConnectionStatus, Network, NextRetry, OfflineSync, Status};
+pub use token::Token;

@@ -1,1 +1,77 @@
-fn main() {}
+//! The daemon's process: command line in, exit code out.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use imd::cli::{self, Cli, Command, Exit};
+use imd::config::{Settings, Sources};
+use imd::lifecycle;
+use imd::paths::{self, PathError, Paths};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = cli::start_log(std::env::var_os("IMD_LOG")) {
+        return end(Exit::Usage, &error);
+    }
+    if cli.check_config {
+        return check_config(&cli);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    match cli.command {
+        Some(Command::Demo { keep }) => demo(keep),
+        None => runtime.block_on(run(&cli)),
+    }
+}
+
+async fn run(cli: &Cli) -> ExitCode {
+    let settings = match sources(cli).map(|sources| Settings::load(&sources)) {
+        Ok(Ok(settings)) => settings,
+        Ok(Err(errors)) => return end(Exit::Config, &errors),
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    let paths = match Paths::resolve(&cli.instance, &cli.overrides()) {
+        Ok(paths) => paths,
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    match lifecycle::run(paths, settings).await {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => end(Exit::Failure, &error),
+    }
+}
+
+fn demo(_keep: bool) -> ExitCode {
+    // LEAD: once demo/mod.rs has `pub mod story;`, this becomes (with the runtime as an argument)
+    //     match runtime.block_on(imd::demo::story::run(keep)) {
+    //         Ok(()) => Exit::Success.into(),
+    //         Err(error) => end(Exit::Failure, &error),
+    //     }
+    end(Exit::Failure, &"the demo is not in this build")
+}
+
+fn check_config(cli: &Cli) -> ExitCode {
+    let settings = match sources(cli).map(|sources| Settings::load(&sources)) {
+        Ok(Ok(settings)) => settings,
+        Ok(Err(errors)) => return end(Exit::Config, &errors),
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    // An error means that nobody reads on: no reason to end otherwise.
+    let _: std::io::Result<()> = writeln!(std::io::stdout(), "{settings}");
+    Exit::Success.into()
+}
+
+fn sources(cli: &Cli) -> Result<Sources, PathError> {
+    Ok(Sources {
+        config: paths::config_path(&cli.instance, &cli.overrides())?,
+        app_directories: paths::app_directories()?,
+    })
+}
+
+fn end(exit: Exit, error: &dyn std::fmt::Display) -> ExitCode {
+    // An error means that nobody reads on.
+    let _: std::io::Result<()> = writeln!(std::io::stderr(), "imd: {error}");
+    exit.into()
+}

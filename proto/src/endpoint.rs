@@ -28,19 +28,29 @@ pub enum EndpointError {
     BadInstance(String),
 }
 
-/// `$XDG_RUNTIME_DIR/imd/INSTANCE.sock`.
+/// Whether an instance of the daemon can have this name.
 ///
 /// # Errors
-/// Without XDG_RUNTIME_DIR there is no such place, and /tmp is never one.
-pub fn default_socket(instance: &str) -> Result<PathBuf, EndpointError> {
+/// A name that is not 1 to 64 characters of `A-Z a-z 0-9 _ -`.
+pub fn check_instance(instance: &str) -> Result<(), EndpointError> {
     let legal = !instance.is_empty()
         && instance.len() <= 64
         && instance
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if !legal {
-        return Err(EndpointError::BadInstance(instance.to_owned()));
+    if legal {
+        Ok(())
+    } else {
+        Err(EndpointError::BadInstance(instance.to_owned()))
     }
+}
+
+/// `$XDG_RUNTIME_DIR/imd/INSTANCE.sock`.
+///
+/// # Errors
+/// Without XDG_RUNTIME_DIR there is no such place, and /tmp is never one.
+pub fn default_socket(instance: &str) -> Result<PathBuf, EndpointError> {
+    check_instance(instance)?;
     let base = BaseDirs::new().ok_or(EndpointError::NoRuntimeDir)?;
     let runtime = base.runtime_dir().ok_or(EndpointError::NoRuntimeDir)?;
     checked(runtime.join("imd").join(format!("{instance}.sock")))

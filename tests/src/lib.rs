@@ -1,1 +1,47 @@
+//! The kit: what the end-to-end suites are made of.
+//!
+//! | piece | what it is |
+//! |---|---|
+//! | [`daemon`], [`home`] | the real `imd` and `imctl`, each test in directories of its own |
+//! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
+//! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
+//! | [`scripted`] | the demo's broker, for answers no real one gives |
+//! | [`rpc`] | an app that speaks plain gRPC |
+//! | [`token`] | tokens as an app's server makes them |
+//! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
+//! | [`sources`], [`imports`] | the workspace's own files, and what they name |
+//!
+//! Everything blocks: a suite reads from top to bottom.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fixture that can't do its part fails its test"
+)]
+#![expect(clippy::print_stderr, reason = "a failing test shows the logs")]
 
+pub mod daemon;
+pub mod gate;
+pub mod home;
+pub mod imports;
+pub mod mosquitto;
+pub mod port;
+pub mod process;
+pub mod proxy;
+pub mod rpc;
+pub mod scripted;
+pub mod sources;
+pub mod token;
+pub mod wait;
+
+/// The App Key of all tests, and of the access rules in `tests/mosquitto/acl`.
+pub const APP_KEY: &str = "demo";
+
+/// How often to repeat: `short` in an ordinary run, `long` under `./tests/run --long`.
+#[must_use]
+pub fn count(short: usize, long: usize) -> usize {
+    if std::env::var_os("IMD_TEST_LONG").is_some_and(|value| value == "1") {
+        long
+    } else {
+        short
+    }
+}

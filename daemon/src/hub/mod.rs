@@ -3,7 +3,7 @@
 mod apps;
 mod status;
 
-pub use apps::{AppRegistry, BoundApp};
+pub use apps::{AppRegistry, Binding, BoundApp, MAX_BOUND, TooManyApps};
 pub use status::{Published, StatusBoard};
 
 /// The hub's parts, shared by the link (which writes) and rpc (which reads).

@@ -75,26 +75,75 @@ impl StatusBoard {
 
 impl Default for StatusBoard {
     fn default() -> Self {
-        let status = Status {
-            status: ConnectionStatus::Unconnected,
-            generation: 0,
-            reason: "no app has asked for a connection".to_owned(),
-            attempt: 0,
-            next_retry: None,
-            last_code: None,
-            network: Network::Available,
-            app_key: None,
-            user_id: None,
-            server: None,
-            offline_sync: OfflineSync::NotConnected,
-        };
         let first = Arc::new(Published {
-            status,
+            status: before_the_first(),
             changed: clock::now().unix,
         });
         Self {
             newest: watch::Sender::new(first),
             history: Mutex::default(),
         }
+    }
+}
+
+/// What is so while nothing has been published. It is no change, so the history does not have it.
+fn before_the_first() -> Status {
+    Status {
+        status: ConnectionStatus::Unconnected,
+        generation: 0,
+        reason: "no app has asked for a connection".to_owned(),
+        attempt: 0,
+        next_retry: None,
+        last_code: None,
+        network: Network::Available,
+        app_key: None,
+        user_id: None,
+        server: None,
+        offline_sync: OfflineSync::NotConnected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(generation: u64) -> Status {
+        Status {
+            generation,
+            ..before_the_first()
+        }
+    }
+
+    #[test]
+    fn whoever_begins_to_watch_sees_the_newest_value_at_once() {
+        let board = StatusBoard::default();
+        assert_eq!(board.watch().borrow().status.generation, 0);
+        board.publish(numbered(1));
+        board.publish(numbered(2));
+        assert_eq!(board.watch().borrow().status.generation, 2);
+        assert_eq!(board.newest().status.generation, 2);
+    }
+
+    #[test]
+    fn a_slow_reader_skips_to_the_newest_value() {
+        let board = StatusBoard::default();
+        let mut reader = board.watch();
+        for generation in 1..=5 {
+            board.publish(numbered(generation));
+        }
+        assert!(reader.has_changed().unwrap());
+        assert_eq!(reader.borrow_and_update().status.generation, 5);
+        assert!(!reader.has_changed().unwrap());
+    }
+
+    #[test]
+    fn the_history_keeps_the_last_thousand_changes_oldest_first() {
+        let board = StatusBoard::default();
+        assert!(board.history().is_empty());
+        for generation in 1..=1003 {
+            board.publish(numbered(generation));
+        }
+        let kept: Vec<_> = board.history().iter().map(|one| one.status.generation).collect();
+        assert_eq!(kept, (4..=1003).collect::<Vec<_>>());
     }
 }

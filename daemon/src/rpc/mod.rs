@@ -1,1 +1,29 @@
-//! The socket and the gRPC services: thin.
+//! The socket and the gRPC services: thin. Nothing is decided here but who may speak and whether what
+//! they say can be read; the link and the hub do the rest.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `accept` | the socket's connections: whose they are, how many there may be |
+//! | `server` | the services put together, and their orderly stop |
+//! | `session`, `admin` | the calls |
+//! | `binding`, `arguments` | for whom a call is made, and whether its arguments can be read |
+//! | `convert` | all conversions between the wire's types and ours |
+//! | `diagnose` | what Diagnose finds |
+//! | `panics`, `stop` | a panic becomes a log line and a code; the daemon's end is told to all |
+
+mod accept;
+mod admin;
+mod arguments;
+mod binding;
+mod convert;
+mod diagnose;
+mod panics;
+mod server;
+mod session;
+mod stop;
+
+pub use accept::{Limits, Peer};
+pub use diagnose::{Diagnose, Finding, Verdict};
+pub use panics::log_panics;
+pub use server::{About, MAX_REQUEST, ServeError, Services, serve};
+pub use stop::Stop;

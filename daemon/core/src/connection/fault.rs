@@ -19,6 +19,9 @@ const MOST_HOPS: u32 = 5;
 /// A life this long shows that nobody else fights for the session.
 const LONG_LIFE: Duration = Duration::from_secs(150);
 
+/// The longest wait a server can ask for: beyond it a slip of its pen would keep the user away.
+const LONGEST_HINT: Duration = Duration::from_secs(3600);
+
 /// So many short lives in a row are a fight.
 const SHORT_LIVES: u32 = 3;
 
@@ -51,7 +54,9 @@ impl Core {
     pub(super) fn carry_out(&mut self, now: Now, verdict: Verdict, text: String) {
         match verdict {
             Verdict::Retry { code, after } => {
-                let wait = after.map_or(FailureWait::Table, FailureWait::Hint);
+                let wait = after.map_or(FailureWait::Table, |after| {
+                    FailureWait::Hint(after.min(LONGEST_HINT))
+                });
                 self.fail(now, Failure { code, text, wait });
             }
             Verdict::Terminal { code } => self.end(&Refusal { code, text }),

@@ -1,0 +1,241 @@
+//! What tools ask: the daemon's version, its apps, its history, its health.
+
+use std::time::SystemTime;
+
+use imd_proto::code::Code;
+use imd_proto::imd::v1;
+use imd_proto::imd::v1::admin_service_client::AdminServiceClient;
+
+use crate::call::{Call, DEADLINE, DIAGNOSE_DEADLINE};
+use crate::client::Client;
+use crate::status::{ConnectionStatus, system_time};
+
+/// What a daemon is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Version {
+    /// As `imd --version` prints it.
+    pub version: String,
+    /// The oldest and the newest protocol it speaks.
+    pub protocol: (u32, u32),
+    /// What it can do beyond the protocol's number.
+    pub capabilities: Vec<String>,
+    /// Random for each start of the daemon.
+    pub run_id: String,
+    /// When it was started.
+    pub started: Option<SystemTime>,
+    /// Its process.
+    pub pid: i32,
+    /// Its instance's name.
+    pub instance: String,
+}
+
+/// How far an app's connect is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectPhase {
+    /// It has not asked for the connection, or its connect has ended.
+    None,
+    /// It waits for the connection.
+    Pending,
+    /// It was told onSuccess, and nothing has ended the connection since.
+    Succeeded,
+}
+
+/// A bound app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct App {
+    /// In reverse DNS form.
+    pub app_id: String,
+    /// Random for each start of the app.
+    pub instance_id: String,
+    /// The app's own version.
+    pub app_version: String,
+    /// Its process, as the kernel names it.
+    pub pid: i32,
+    /// When it was bound.
+    pub bound: Option<SystemTime>,
+    /// Empty before Init.
+    pub app_key: String,
+    /// How far its connect is.
+    pub phase: ConnectPhase,
+}
+
+/// A change of the status in this run of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatusChange {
+    /// When.
+    pub time: Option<SystemTime>,
+    /// To what.
+    pub connection: ConnectionStatus,
+    /// Its name as the daemon says it.
+    pub name: String,
+    /// Grows with every change of one run of the daemon.
+    pub generation: u64,
+    /// Why, for people to read.
+    pub reason: String,
+    /// The code that ended an attempt or the connection.
+    pub last_code: Option<Code>,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// All is well.
+    Ok,
+    /// It works, but.
+    Warning,
+    /// It does not work.
+    Failed,
+    /// The broker let through what it must refuse.
+    Insecure,
+    /// It could not be looked at.
+    Skipped,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What was looked at: `config`, `database`, `server`, `broker.client_id`.
+    pub check: String,
+    /// How it went.
+    pub verdict: Verdict,
+    /// What was found.
+    pub text: String,
+    /// What to do about it; empty when nothing need be done.
+    pub mend: String,
+}
+
+impl Client {
+    /// What the daemon is.
+    pub fn version(&self) -> Call<Version> {
+        self.call("GetVersion", |link| async move {
+            let message = v1::GetVersionRequest {};
+            link.unary("GetVersion", DEADLINE, message, |channel, request| async {
+                AdminServiceClient::new(channel).get_version(request).await
+            })
+            .await
+            .map(Version::from)
+        })
+    }
+
+    /// The apps that are bound, this one too.
+    pub fn apps(&self) -> Call<Vec<App>> {
+        self.call("ListApps", |link| async move {
+            let message = v1::ListAppsRequest {};
+            link.unary("ListApps", DEADLINE, message, |channel, request| async {
+                AdminServiceClient::new(channel).list_apps(request).await
+            })
+            .await
+            .map(|answer| answer.apps.into_iter().map(App::from).collect())
+        })
+    }
+
+    /// The last status changes of this run of the daemon, oldest first.
+    pub fn status_changes(&self) -> Call<Vec<StatusChange>> {
+        self.call("ListStatusChanges", |link| async move {
+            let message = v1::ListStatusChangesRequest {};
+            link.unary("ListStatusChanges", DEADLINE, message, |channel, request| async {
+                AdminServiceClient::new(channel)
+                    .list_status_changes(request)
+                    .await
+            })
+            .await
+            .map(|answer| answer.changes.into_iter().map(StatusChange::from).collect())
+        })
+    }
+
+    /// Lets the daemon look at itself, and with `probe_broker` try at the broker what it must refuse. It
+    /// may take 30 seconds.
+    pub fn diagnose(&self, probe_broker: bool) -> Call<Vec<Finding>> {
+        self.call("Diagnose", move |link| async move {
+            let message = v1::DiagnoseRequest { probe_broker };
+            link.unary("Diagnose", DIAGNOSE_DEADLINE, message, |channel, request| async {
+                AdminServiceClient::new(channel).diagnose(request).await
+            })
+            .await
+            .map(|answer| answer.findings.into_iter().map(Finding::from).collect())
+        })
+    }
+
+    /// Stops the daemon in order; `reason` is for its log and the apps' goodbye.
+    pub fn shutdown(&self, reason: impl Into<String>) -> Call<()> {
+        let reason = reason.into();
+        self.call("Shutdown", |link| async move {
+            let message = v1::ShutdownRequest { reason };
+            link.unary("Shutdown", DEADLINE, message, |channel, request| async {
+                AdminServiceClient::new(channel).shutdown(request).await
+            })
+            .await
+            .map(|v1::ShutdownResponse {}| ())
+        })
+    }
+}
+
+impl From<v1::GetVersionResponse> for Version {
+    fn from(wire: v1::GetVersionResponse) -> Self {
+        Self {
+            version: wire.version,
+            protocol: (wire.protocol_min, wire.protocol_max),
+            capabilities: wire.capabilities,
+            run_id: wire.daemon_run_id,
+            started: wire.start_time.as_ref().and_then(system_time),
+            pid: wire.pid,
+            instance: wire.instance,
+        }
+    }
+}
+
+impl From<v1::App> for App {
+    fn from(wire: v1::App) -> Self {
+        let phase = match wire.connect_phase() {
+            v1::ConnectPhase::Unspecified | v1::ConnectPhase::None => ConnectPhase::None,
+            v1::ConnectPhase::Pending => ConnectPhase::Pending,
+            v1::ConnectPhase::Succeeded => ConnectPhase::Succeeded,
+        };
+        Self {
+            app_id: wire.app_id,
+            instance_id: wire.instance_id,
+            app_version: wire.app_version,
+            pid: wire.pid,
+            bound: wire.bind_time.as_ref().and_then(system_time),
+            app_key: wire.app_key,
+            phase,
+        }
+    }
+}
+
+impl From<v1::StatusChange> for StatusChange {
+    fn from(wire: v1::StatusChange) -> Self {
+        Self {
+            time: wire.time.as_ref().and_then(system_time),
+            connection: ConnectionStatus::from_number(wire.status),
+            name: wire.status_name,
+            generation: wire.generation,
+            reason: wire.reason,
+            last_code: Some(Code(wire.last_code)).filter(|code| code.0 != 0),
+        }
+    }
+}
+
+impl From<v1::Finding> for Finding {
+    fn from(wire: v1::Finding) -> Self {
+        let verdict = match wire.verdict() {
+            v1::Verdict::Ok => Verdict::Ok,
+            v1::Verdict::Warning => Verdict::Warning,
+            v1::Verdict::Failed => Verdict::Failed,
+            v1::Verdict::Insecure => Verdict::Insecure,
+            v1::Verdict::Unspecified | v1::Verdict::Skipped => Verdict::Skipped,
+        };
+        Self {
+            check: wire.check,
+            verdict,
+            text: wire.text,
+            mend: wire.mend,
+        }
+    }
+}

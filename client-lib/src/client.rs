@@ -1,0 +1,227 @@
+//! The handle an app holds.
+
+use std::sync::Arc;
+
+use imd_proto::imd::v1;
+use imd_proto::imd::v1::session_service_client::SessionServiceClient;
+use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
+
+use crate::bind::Identity;
+use crate::blocking::BlockingClient;
+use crate::builder::ClientBuilder;
+use crate::call::{Call, DEADLINE, Link};
+use crate::callbacks::Callbacks;
+use crate::connect::{
+    ConnectCallback, ConnectOptions, Connecting, Progress, call_back, refresh, request, run,
+};
+use crate::driver::Driver;
+use crate::error::{Error, Sent};
+use crate::listeners::{Board, ConnectionStatusChanges, StatusListener};
+use crate::status::Status;
+use crate::token::Token;
+
+/// An app's binding to the daemon.
+///
+/// It is cheap to clone, and the clones are one app. The last one dropped unbinds the app, which ends
+/// nothing else: the daemon keeps the connection.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Arc<Identity>,
+    driver: Arc<Driver>,
+    link: Arc<Link>,
+    board: Arc<Board>,
+    callbacks: Callbacks,
+}
+
+impl Client {
+    /// An app with this App Key: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
+    pub fn builder(app_key: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(Some(app_key.into()))
+    }
+
+    /// A tool that looks on: it has no App Key, and its connect is refused with 33001.
+    pub fn observer() -> ClientBuilder {
+        ClientBuilder::new(None)
+    }
+
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        driver: Arc<Driver>,
+        link: Arc<Link>,
+        board: Arc<Board>,
+    ) -> Self {
+        let inner = Inner {
+            identity,
+            driver,
+            link,
+            board,
+            callbacks: Callbacks::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The same calls for code that waits on its own thread.
+    #[must_use]
+    pub fn blocking(&self) -> BlockingClient {
+        BlockingClient::new(self.clone())
+    }
+
+    /// The random id of this instance of the app.
+    #[must_use]
+    pub fn instance_id(&self) -> &str {
+        &self.inner.identity.instance_id
+    }
+
+    /// Asks for the connection. The request is sent at once, whether the answer is awaited or not.
+    ///
+    /// The future gives the user once the connection is up, from where on the daemon keeps it; or the
+    /// error with which the daemon has given up for this app. Faults that heal by themselves are no
+    /// errors: they show in the status.
+    pub fn connect(&self, token: impl Into<Token>, options: ConnectOptions) -> Connecting {
+        let progress = self.start_connect(&token.into(), options);
+        Connecting::new(Arc::clone(&self.inner.driver), progress)
+    }
+
+    /// As [`connect`](Self::connect), with callbacks.
+    ///
+    /// They do not keep the app bound: when the last `Client` is dropped before the end, `on_error` is
+    /// called with -2 IPC_DISCONNECT.
+    pub fn connect_with(
+        &self,
+        token: impl Into<Token>,
+        options: ConnectOptions,
+        callback: impl ConnectCallback,
+    ) {
+        let progress = self.start_connect(&token.into(), options);
+        let task = call_back(progress, Box::new(callback));
+        self.inner.callbacks.spawn(&self.inner.driver, task);
+    }
+
+    fn start_connect(&self, token: &Token, options: ConnectOptions) -> watch::Receiver<Progress> {
+        let (tell, progress) = watch::channel(Progress::default());
+        let Inner {
+            link, board, driver, ..
+        } = &*self.inner;
+        driver.spawn(run(
+            Arc::clone(link),
+            Arc::clone(board),
+            request(token, options),
+            tell,
+        ));
+        progress
+    }
+
+    /// Ends the connection for every app. The server keeps the session, so messages queue up there.
+    pub fn disconnect(&self) -> Call<()> {
+        self.ending("Disconnect", |link| async move {
+            link.unary(
+                "Disconnect",
+                DEADLINE,
+                v1::DisconnectRequest {},
+                |channel, request| async { SessionServiceClient::new(channel).disconnect(request).await },
+            )
+            .await
+            .map(|v1::DisconnectResponse {}| ())
+        })
+    }
+
+    /// Ends the connection for every app, ends the session on the server and erases the token.
+    pub fn logout(&self) -> Call<()> {
+        self.ending("Logout", |link| async move {
+            link.unary(
+                "Logout",
+                DEADLINE,
+                v1::LogoutRequest {},
+                |channel, request| async { SessionServiceClient::new(channel).logout(request).await },
+            )
+            .await
+            .map(|v1::LogoutResponse {}| ())
+        })
+    }
+
+    fn ending<Fut>(&self, name: &'static str, call: impl FnOnce(Arc<Link>) -> Fut) -> Call<()>
+    where
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let (link, board) = (Arc::clone(&self.inner.link), Arc::clone(&self.inner.board));
+        let call = call(Arc::clone(&link));
+        Call::start(&self.inner.driver, name, async move {
+            call.await?;
+            refresh(&link, &board).await;
+            Ok(())
+        })
+    }
+
+    /// The status as the daemon last told it; "daemon lost" while there is none.
+    #[must_use]
+    pub fn connection_status(&self) -> Arc<Status> {
+        self.note_loss();
+        self.inner.board.current()
+    }
+
+    /// Asks the daemon for the status.
+    pub fn fetch_connection_status(&self) -> Call<Status> {
+        self.call("GetStatus", |link| async move {
+            link.unary(
+                "GetStatus",
+                DEADLINE,
+                v1::GetStatusRequest {},
+                |channel, request| async { SessionServiceClient::new(channel).get_status(request).await },
+            )
+            .await?
+            .status
+            .map(Status::from_wire)
+            .ok_or_else(|| {
+                let text = "the daemon's answer to GetStatus has no status";
+                Error::new(crate::Code::IMD_INTERNAL, text, Sent::Yes)
+            })
+        })
+    }
+
+    /// The status as it is, then every change.
+    #[must_use]
+    pub fn connection_status_changes(&self) -> ConnectionStatusChanges {
+        self.note_loss();
+        self.inner.board.subscribe()
+    }
+
+    /// Calls `listener` with the status as it is, then with every change, until the guard is dropped.
+    ///
+    /// Listeners run on a thread of the library, one at a time. One that holds a `Client` keeps the app
+    /// bound for as long as its guard is there.
+    pub fn add_connection_status_listener(
+        &self,
+        mut listener: impl FnMut(&Status) + Send + 'static,
+    ) -> StatusListener {
+        let mut changes = self.connection_status_changes();
+        let task = async move {
+            while let Some(status) = changes.next().await {
+                listener(&status);
+            }
+        };
+        StatusListener::new(self.inner.callbacks.spawn(&self.inner.driver, task))
+    }
+
+    /// Makes a call on the library's thread.
+    pub(crate) fn call<T, Fut>(&self, name: &'static str, call: impl FnOnce(Arc<Link>) -> Fut) -> Call<T>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        Call::start(&self.inner.driver, name, call(Arc::clone(&self.inner.link)))
+    }
+
+    /// The loss may be noticed here before the library's thread has come to tell it.
+    fn note_loss(&self) {
+        if let Some(reason) = self.inner.link.lost() {
+            self.inner.board.lost(&reason);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The daemon's command line.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::paths::{DEFAULT_INSTANCE, Overrides};
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Success,
+    Failure,
+    /// The command line or IMD_LOG; clap says the same.
+    Usage,
+    /// The config file: EX_CONFIG of sysexits.h, which the systemd unit does not restart after.
+    Config,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Usage => 2,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Holds one instant-messaging connection for all of your apps.
+///
+/// Without a command it runs the daemon in the foreground, until SIGTERM or Ctrl-C. Apps and imctl reach it
+/// over its socket.
+#[derive(Debug, Parser)]
+#[command(name = "imd", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Which instance: its config, data and socket have this name
+    #[arg(long, env = "IMD_INSTANCE", value_name = "NAME", default_value = DEFAULT_INSTANCE, value_parser = instance)]
+    pub instance: String,
+
+    /// The config file [default: $XDG_CONFIG_HOME/imd/NAME.toml]
+    #[arg(long, env = "IMD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where data and remembered session lie [default: $XDG_DATA_HOME/imd/NAME and $XDG_STATE_HOME/imd/NAME]
+    #[arg(long, env = "IMD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The socket [default: $XDG_RUNTIME_DIR/imd/NAME.sock]
+    #[arg(long, env = "IMD_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Read the config file and those of the apps, say what they mean, and end
+    #[arg(long)]
+    pub check_config: bool,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+Environment: IMD_LOG is a tracing filter (info; imd=debug; warn,imd::link=trace). Flags beat the environment.
+Exit: 0 ended in order, 1 could not run, 2 usage, 78 an error in the config file.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show everything at work: a small broker, daemons for two users, five apps on one connection
+    Demo {
+        /// Leave all running at the end, and print the lines to try by hand
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+impl Cli {
+    /// What takes the place of the usual places.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            data_dir: self.data_dir.clone(),
+            socket: self.socket.clone(),
+        }
+    }
+}
+
+fn instance(text: &str) -> Result<String, imd_proto::endpoint::EndpointError> {
+    imd_proto::endpoint::check_instance(text).map(|()| text.to_owned())
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    #[error("IMD_LOG={0:?} is not a tracing filter: {1}. Write a level (info) or TARGET=LEVEL (imd=debug)")]
+    BadFilter(OsString, String),
+    #[error("the log cannot be started: {0}")]
+    Start(String),
+}
+
+/// Starts the log on standard error, with what IMD_LOG says; `info` if it says nothing. Colours only on a
+/// terminal, and not with NO_COLOR.
+///
+/// # Errors
+/// A filter that cannot be read.
+pub fn start_log(filter: Option<OsString>) -> Result<(), LogError> {
+    let filter = match filter {
+        Some(text) if !text.is_empty() => log_filter(text)?,
+        Some(_) | None => EnvFilter::default().add_directive(LevelFilter::INFO.into()),
+    };
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && !no_color)
+        .try_init()
+        .map_err(|error| LogError::Start(error.to_string()))
+}
+
+fn log_filter(text: OsString) -> Result<EnvFilter, LogError> {
+    let Some(directives) = text.to_str() else {
+        return Err(LogError::BadFilter(text, "it is not UTF-8".to_owned()));
+    };
+    // tracing takes any other bare word for a target, and so would log nothing for a level with a typo.
+    let typo = directives
+        .split(',')
+        .map(str::trim)
+        .find(|word| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err());
+    if let Some(word) = typo {
+        let why = format!("{word:?} is not a level");
+        return Err(LogError::BadFilter(text, why));
+    }
+    EnvFilter::builder()
+        .parse(directives)
+        .map_err(|error| LogError::BadFilter(text.clone(), error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_filter_is_taken_or_named() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "imd=debug",
+            "warn,imd::link=trace",
+            "info,h2=off",
+            "[span]=info",
+        ] {
+            assert!(log_filter(good.into()).is_ok(), "{good}");
+        }
+        for bad in ["verbose", "imd=loud", "info,,", "imd=debug=x", "imd"] {
+            let refused = log_filter(bad.into()).unwrap_err().to_string();
+            assert!(refused.contains(&format!("IMD_LOG=\"{bad}\"")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_bad_instance_name_is_a_matter_of_usage() {
+        let refused = Cli::try_parse_from(["imd", "--instance", "a/b"]).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().contains("a/b"), "{refused}");
+    }
+
+    #[test]
+    fn the_demo_has_its_flag() {
+        let cli = Cli::try_parse_from(["imd", "demo", "--keep"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Demo { keep: true })));
+    }
+}

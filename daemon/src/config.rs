@@ -1,1 +1,0 @@
-//! What the person wrote: settings, parsed and validated.

@@ -1,0 +1,43 @@
+//! The settings for people: what `imd --check-config` prints.
+
+use std::fmt;
+
+use imd_core::io::LoginPolicy;
+
+use super::{ServerList, Settings};
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = if self.config_found { "" } else { " (there is none)" };
+        writeln!(f, "config file     {}{found}", self.config_file.display())?;
+        match &self.default_servers {
+            Some(list) => servers(f, "any other app", list)?,
+            None if self.app_servers.is_empty() => {
+                writeln!(f, "servers         none: {}", self.missing())?;
+            }
+            None => writeln!(f, "servers         none for any other app")?,
+        }
+        for (app_key, list) in &self.app_servers {
+            servers(f, &format!("App Key {app_key}"), list)?;
+        }
+        writeln!(f, "keep_alive      {} s", self.keep_alive.as_secs())?;
+        writeln!(f, "session_expiry  {} s", self.session_expiry.as_secs())?;
+        writeln!(f, "device_class    {}", self.device_class)?;
+        let login = match self.login {
+            LoginPolicy::One => "one",
+            LoginPolicy::Many => "many",
+        };
+        writeln!(f, "login           {login}")?;
+        write!(f, "remember        {}", self.remember)
+    }
+}
+
+fn servers(f: &mut fmt::Formatter<'_>, of: &str, list: &ServerList) -> fmt::Result {
+    let shown: Vec<_> = list.servers.iter().map(ToString::to_string).collect();
+    writeln!(
+        f,
+        "servers         {of}: {} (from {})",
+        shown.join(", "),
+        list.file.display()
+    )
+}

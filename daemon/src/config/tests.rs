@@ -1,0 +1,271 @@
+use std::fs;
+
+use super::*;
+
+/// A config file and two directories of app files, the second of which wins.
+struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    fn new(config: &str) -> Self {
+        let files = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::write(files.config(), config).unwrap();
+        files
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("imd.toml")
+    }
+
+    fn app(&self, directory: &str, name: &str, text: &str) -> &Self {
+        let directory = self.dir.path().join(directory);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(name), text).unwrap();
+        self
+    }
+
+    fn load(&self) -> Result<Settings, ConfigErrors> {
+        Settings::load(&Sources {
+            config: ConfigPath::Usual(self.config()),
+            app_directories: vec![self.dir.path().join("share"), self.dir.path().join("home")],
+        })
+    }
+
+    /// The one fault there is.
+    #[track_caller]
+    fn fault(&self) -> ConfigError {
+        let ConfigErrors(mut errors) = self.load().unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        errors.remove(0)
+    }
+}
+
+#[track_caller]
+fn refused(config: &str, line: usize, words: &[&str]) {
+    let files = Files::new(config);
+    let fault = files.fault();
+    assert_eq!(fault.line, Some(line), "{fault}");
+    assert_eq!(fault.file, files.config());
+    for word in words {
+        assert!(fault.text.contains(word), "{fault}");
+    }
+}
+
+fn app(key: &str) -> AppKey {
+    AppKey::parse(key).unwrap()
+}
+
+fn core(settings: &Settings) -> Config {
+    settings.core_config(InstallationId::new("i"), 7)
+}
+
+#[test]
+fn without_any_file_there_are_defaults_and_no_server_and_the_text_names_the_file_to_write() {
+    let files = Files::new("");
+    fs::remove_file(files.config()).unwrap();
+    let settings = files.load().unwrap();
+    assert!(settings.remember);
+    let config = core(&settings);
+    assert_eq!(config.keep_alive, Duration::from_secs(30));
+    assert_eq!(config.session_expiry, Duration::from_hours(168));
+    assert_eq!(config.device_class.as_str(), "desktop");
+    assert_eq!(config.login, LoginPolicy::One);
+    assert!(config.servers.of(&app("any")).is_empty());
+    let missing = config.servers.missing;
+    assert!(missing.contains(&*files.config().to_string_lossy()), "{missing}");
+    assert!(
+        missing.contains("urls = [\"mqtt://localhost:1883\"]"),
+        "{missing}"
+    );
+    assert!(settings.to_string().contains("there is none"));
+}
+
+#[test]
+fn a_named_config_file_has_to_be_there() {
+    let files = Files::new("");
+    let named = ConfigPath::Named(files.dir.path().join("other.toml"));
+    let refused = Settings::load(&Sources {
+        config: named,
+        app_directories: vec![],
+    });
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("other.toml: there is no such file"), "{text}");
+}
+
+#[test]
+fn every_setting_reaches_the_core() {
+    let files = Files::new(
+        "[server]\nurls = [\"mqtt://localhost\", \"mqtt://[::1]:99\"]\n[link]\nkeep_alive = 5\n\
+         session_expiry = 60\ndevice_class = \"laptop\"\nlogin = \"many\"\nremember = false\n",
+    );
+    let settings = files.load().unwrap();
+    assert!(!settings.remember);
+    let config = core(&settings);
+    let servers: Vec<_> = config
+        .servers
+        .of(&app("any"))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(servers, ["mqtt://localhost:1883", "mqtt://[::1]:99"]);
+    assert_eq!(config.keep_alive.as_secs(), 5);
+    assert_eq!(config.session_expiry.as_secs(), 60);
+    assert_eq!(config.device_class.as_str(), "laptop");
+    assert_eq!(config.login, LoginPolicy::Many);
+    assert_eq!(config.seed, 7);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    refused("[server]\nurl = \"mqtt://localhost\"\n", 2, &["`url`", "urls"]);
+    refused("\n\n[sever]\n", 3, &["`sever`"]);
+    refused("[link]\n\nkeepalive = 3\n", 3, &["`keepalive`", "keep_alive"]);
+    refused("[proxy]\nuser = \"x\"\n", 2, &["`user`"]);
+    refused("[apps]\ndeny = []\n", 2, &["`deny`"]);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_with_its_line() {
+    refused("[link]\nkeep_alive = \"30 s\"\n", 2, &["i64"]);
+    refused("[link]\nlogin = \"all\"\n", 2, &["`all`", "`one`"]);
+    refused("[server]\nurls = \"mqtt://localhost\"\n", 2, &["sequence"]);
+    refused("[server\n", 1, &[]);
+    refused("[link]\nkeep_alive = 4\n", 2, &["between 5 and 3600"]);
+    refused("[link]\nkeep_alive = 3601\n", 2, &["between 5 and 3600"]);
+    refused("[link]\nsession_expiry = 0\n", 2, &["between 60 and 31536000"]);
+    refused("[link]\ndevice_class = \"a/b\"\n", 2, &["device class", "a/b"]);
+    refused("[server]\nurls = []\n", 2, &["empty"]);
+}
+
+#[test]
+fn a_bad_url_is_named_with_its_own_line() {
+    let urls = "[server]\nurls = [\n  \"mqtt://localhost\",\n  \"mqtt://im example\",\n]\n";
+    refused(urls, 4, &["mqtt://im example"]);
+    refused("[server]\nurls = [\"tcp://x\"]\n", 2, &["tcp://x", "mqtt://"]);
+}
+
+#[test]
+fn an_unencrypted_foreign_server_needs_plaintext() {
+    let foreign = "[server]\nurls = [\"mqtt://im.example\"]\n";
+    refused(foreign, 2, &["mqtt://im.example", "plaintext = true"]);
+    let settings = Files::new(&format!("{foreign}plaintext = true\n"))
+        .load()
+        .unwrap();
+    assert_eq!(core(&settings).servers.default.len(), 1);
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused_not_ignored() {
+    for (config, what) in [
+        ("[server]\nurls = [\"mqtts://im.example\"]\n", "mqtts://"),
+        ("[server]\nurls = [\"ws://localhost/mqtt\"]\n", "ws://"),
+        ("[server]\nurls = [\"wss://im.example/mqtt\"]\n", "wss://"),
+        ("[server]\nnav = \"https://im.example/nav\"\n", "nav"),
+        ("[server]\nca_file = \"/etc/ca.pem\"\n", "ca_file"),
+        ("[proxy]\nurl = \"socks5://localhost:1080\"\n", "[proxy] url"),
+        ("[apps]\nallow = [\"exe:/usr/bin/x\"]\n", "[apps] allow"),
+    ] {
+        refused(config, 2, &[what, "not supported by this version of imd"]);
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_validated_all_the_same() {
+    refused("[server]\nnav = \"http://im.example\"\n", 2, &["https://"]);
+    refused("[server]\nca_file = \"ca.pem\"\n", 2, &["absolute"]);
+    refused(
+        "[proxy]\nurl = \"ftp://u:s3cret@x\"\n",
+        2,
+        &["socks5://", "ftp://x"],
+    );
+    refused("[apps]\nallow = [\"chat\"]\n", 2, &["\"chat\"", "exe:"]);
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let files = Files::new("[server]\nurls = [\"x\", \"mqtts://y\"]\n[link]\nkeep_alive = 0\n");
+    files.app("share", "a.toml", "app_key = \"a/b\"\nurls = []\n");
+    let ConfigErrors(errors) = files.load().unwrap_err();
+    assert_eq!(errors.len(), 4, "{errors:?}");
+    assert_eq!(ConfigErrors(errors).to_string().lines().count(), 4);
+}
+
+#[test]
+fn the_later_directory_wins_for_an_app_key() {
+    let files = Files::new("[server]\nurls = [\"mqtt://localhost:1\"]\n");
+    files
+        .app(
+            "share",
+            "chat.toml",
+            "app_key = \"chat\"\nurls = [\"mqtt://localhost:2\"]\n",
+        )
+        .app(
+            "share",
+            "mail.toml",
+            "app_key = \"mail\"\nurls = [\"mqtt://localhost:3\"]\n",
+        )
+        .app(
+            "home",
+            "mine.toml",
+            "app_key = \"chat\"\nurls = [\"mqtt://localhost:4\"]\n",
+        )
+        .app("home", "notes.txt", "not read");
+    let settings = files.load().unwrap();
+    let config = core(&settings);
+    let port = |key: &str| config.servers.of(&app(key)).first().map(|server| server.port);
+    assert_eq!(port("chat"), Some(4));
+    assert_eq!(port("mail"), Some(3));
+    assert_eq!(port("other"), Some(1));
+    let shown = settings.to_string();
+    assert!(
+        shown.contains("App Key chat: mqtt://localhost:4 (from "),
+        "{shown}"
+    );
+    assert!(shown.contains("mine.toml"), "{shown}");
+}
+
+#[test]
+fn a_fault_in_an_app_s_file_names_that_file_and_line() {
+    for (text, line, word) in [
+        ("app_key = \"chat\"\nurl = []\n", 2, "`url`"),
+        ("app_key = \"chat\"\n", 1, "no urls"),
+        ("urls = [\"mqtt://localhost\"]\n", 1, "app_key"),
+        (
+            "app_key = \"chat\"\nurls = [\"mqtt://im.example\"]\n",
+            2,
+            "plaintext = true",
+        ),
+        (
+            "app_key = \"chat\"\nurls = [\"mqtts://im.example\"]\n",
+            2,
+            "not supported",
+        ),
+        (
+            "app_key = \"chat\"\nnav = \"https://im.example\"\n",
+            2,
+            "not supported",
+        ),
+    ] {
+        let files = Files::new("");
+        files.app("home", "chat.toml", text);
+        let fault = files.fault();
+        assert!(fault.file.ends_with("home/chat.toml"), "{fault}");
+        assert_eq!(fault.line, Some(line), "{fault}");
+        assert!(fault.text.contains(word), "{fault}");
+    }
+}
+
+#[test]
+fn a_config_file_that_is_no_text_or_no_file_or_too_long_is_an_error_that_names_it() {
+    let files = Files::new("");
+    fs::write(files.config(), b"[server]\n\xff\xfe").unwrap();
+    assert_eq!(files.fault().line, Some(2));
+    fs::write(files.config(), "#".repeat(1024 * 1024 + 1)).unwrap();
+    assert!(files.fault().text.contains("1 MiB"));
+    fs::remove_file(files.config()).unwrap();
+    fs::create_dir(files.config()).unwrap();
+    assert!(files.fault().to_string().contains("imd.toml: cannot be read"));
+}

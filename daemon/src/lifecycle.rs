@@ -1,1 +1,0 @@
-//! Start, signals, systemd, the orderly stop.

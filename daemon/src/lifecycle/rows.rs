@@ -1,0 +1,135 @@
+//! Between the core's types and the store's rows: neither knows the other.
+
+use imd_core::Code;
+use imd_core::account::{Account, AppKey, Invalid, Token, UserId};
+use imd_core::io::{OpenFailure, Opened, Remembered};
+
+use crate::store::{AccountKey, Secret, Session, Store};
+
+/// The store, spoken to in the core's types.
+#[derive(Clone)]
+pub struct StoreRows {
+    store: Store,
+}
+
+impl StoreRows {
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Makes the wanted state safe on disk; done when it is.
+    ///
+    /// # Errors
+    /// Why it is not, for people to read.
+    pub async fn persist(&self, remembered: Remembered) -> Result<(), String> {
+        let row = session(&remembered);
+        self.store
+            .save_session(row)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Opens this account's database, and closes another one's.
+    ///
+    /// # Errors
+    /// Which file, and why.
+    pub async fn open_account(&self, account: Account) -> Result<Opened, OpenFailure> {
+        let key = AccountKey {
+            app_key: account.app_key.as_str().to_owned(),
+            user_id: account.user_id.as_str().to_owned(),
+        };
+        match self.store.open_account(key).await {
+            Ok(opened) => Ok(Opened { note: opened.note }),
+            Err(error) => Err(OpenFailure { text: error.text }),
+        }
+    }
+}
+
+/// What the last run left, for the core. A row that could never have been written counts as none.
+#[must_use]
+pub fn remembered(row: Session) -> Option<Remembered> {
+    match parse(row) {
+        Ok(remembered) => Some(remembered),
+        Err(invalid) => {
+            tracing::warn!(
+                reason = invalid.text,
+                "the remembered session is not legal and is not used; an app has to connect again"
+            );
+            None
+        }
+    }
+}
+
+fn parse(row: Session) -> Result<Remembered, Invalid> {
+    Ok(Remembered {
+        app_key: AppKey::parse(&row.app_key)?,
+        user_id: row.user_id.as_deref().map(UserId::parse).transpose()?,
+        token: row
+            .token
+            .map(|token| Token::parse(token.into_inner()))
+            .transpose()?,
+        wanted: row.wanted,
+        verified: row.verified,
+        last_code: row.last_code.map(Code),
+    })
+}
+
+fn session(remembered: &Remembered) -> Session {
+    let secret = |token: &Token| Secret::new(token.reveal().to_owned());
+    Session {
+        app_key: remembered.app_key.as_str().to_owned(),
+        user_id: remembered.user_id.as_ref().map(|user| user.as_str().to_owned()),
+        token: remembered.token.as_ref().map(secret),
+        wanted: remembered.wanted,
+        verified: remembered.verified,
+        last_code: remembered.last_code.map(|code| code.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StorePaths;
+
+    fn state() -> Remembered {
+        Remembered {
+            app_key: AppKey::parse("chat").unwrap(),
+            user_id: Some(UserId::parse("王芳").unwrap()),
+            token: Some(Token::parse("canary-51cc".to_owned()).unwrap_or_else(|_| unreachable!())),
+            wanted: true,
+            verified: false,
+            last_code: Some(Code::RC_DISCONN_KICK),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_wanted_state_survives_the_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = StorePaths {
+            data_dir: dir.path().to_owned(),
+            session_file: dir.path().join("session.json"),
+        };
+        let (store, _) = Store::start(paths.clone(), true).unwrap();
+        let rows = StoreRows::new(store);
+        rows.persist(state()).await.unwrap();
+        let opened = rows.open_account(state().account().unwrap()).await.unwrap();
+        assert_eq!(opened.note, None);
+        drop(rows);
+        let (_store, row) = Store::start(paths, true).unwrap();
+        assert!(remembered(row.unwrap()) == Some(state()));
+    }
+
+    #[test]
+    fn a_row_that_is_not_legal_counts_as_none() {
+        for spoil in [
+            |row: &mut Session| row.app_key = "a/b".to_owned(),
+            |row: &mut Session| row.user_id = Some("..".to_owned()),
+            |row: &mut Session| row.token = Some(Secret::new("canary\n".to_owned())),
+        ] {
+            let mut row = session(&state());
+            spoil(&mut row);
+            assert!(remembered(row).is_none());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A server for the tests, which does what a test says.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use imd_core::server::{Server, Transport};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::bytes_of::{self, Sent};
+use super::frame::Frame;
+
+/// Nothing here takes as long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits, but not for ever.
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// A server that does what the test says.
+pub(super) struct Script {
+    listener: TcpListener,
+}
+
+/// One of its connections.
+pub(super) struct Peer {
+    stream: TcpStream,
+    input: BytesMut,
+    pub(super) version: u8,
+    /// What its CONNECT said.
+    pub(super) connect: Vec<u8>,
+}
+
+impl Script {
+    /// A listening server, and its address.
+    pub(super) async fn listen() -> (Self, Server) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server {
+            transport: Transport::Tcp,
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().unwrap().port(),
+            path: "".into(),
+        };
+        (Self { listener }, server)
+    }
+
+    pub(super) async fn accept(&self) -> Peer {
+        let (stream, _) = soon("a connection", self.listener.accept()).await.unwrap();
+        let mut peer = Peer {
+            stream,
+            input: BytesMut::new(),
+            version: 5,
+            connect: Vec::new(),
+        };
+        let Sent::Connect { protocol, body, .. } = peer.next().await else {
+            panic!("no CONNECT");
+        };
+        peer.version = protocol;
+        peer.connect = body;
+        peer
+    }
+
+    /// A connection that is logged in, its marker returned.
+    pub(super) async fn log_in(&self) -> Peer {
+        let mut peer = self.accept().await;
+        peer.log_in().await;
+        peer
+    }
+}
+
+impl Peer {
+    pub(super) async fn next_or_end(&mut self) -> Option<Sent> {
+        loop {
+            if let Some(frame) = Frame::take(&mut self.input).unwrap() {
+                return Some(bytes_of::one(&frame, self.version));
+            }
+            let read = soon("a packet", self.stream.read_buf(&mut self.input)).await;
+            if read.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Sent {
+        self.next_or_end().await.expect("a packet, not the end")
+    }
+
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    pub(super) async fn log_in(&mut self) {
+        let five = self.version == 5;
+        self.send(&if five {
+            bytes_of::connack(false, 0, &[])
+        } else {
+            bytes_of::connack_311(false, 0)
+        })
+        .await;
+        let Sent::Subscribe { id: subscribe, .. } = self.next().await else {
+            panic!("no SUBSCRIBE");
+        };
+        let Sent::Publish {
+            id, topic, payload, ..
+        } = self.next().await
+        else {
+            panic!("no marker");
+        };
+        let (suback, marker) = if five {
+            let marker = bytes_of::publish(&topic, 1, false, &payload);
+            (bytes_of::suback(subscribe, &[1, 1, 1]), marker)
+        } else {
+            let marker = bytes_of::publish_311(&topic, 1, false, &payload);
+            (bytes_of::suback_311(subscribe, &[1, 1, 1]), marker)
+        };
+        self.send(&[suback, bytes_of::puback(id), marker].concat()).await;
+        assert_eq!(self.next().await, Sent::Puback { id: 1 });
+    }
+}

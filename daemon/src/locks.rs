@@ -1,1 +1,0 @@
-//! Who may run: the two locks held for life.

@@ -1,0 +1,347 @@
+//! The socket apps connect to: taken over from systemd, or bound under its lock.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use imd_proto::endpoint::{self, EndpointError};
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
+use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
+use interprocess::os::unix::uds_local_socket::tokio::Listener;
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::{LockError, LockFile};
+
+/// Why there is no socket to listen on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Path(#[from] EndpointError),
+    #[error("{path} is in the socket's place and is not a socket. Move it away, or name another --socket")]
+    NotASocket { path: PathBuf },
+    #[error("the socket {path} belongs to uid {owner}. Name another --socket")]
+    Foreign { path: PathBuf, owner: u32 },
+    #[error(
+        "another program listens on {path} (systemd's imd.socket, perhaps: then start imd.service). Stop it, or \
+         name another --socket"
+    )]
+    InUse { path: PathBuf },
+    #[error("the socket {path} cannot be made: {source}")]
+    Bind { path: PathBuf, source: io::Error },
+    #[error("the sockets that systemd handed over cannot be used: {0}")]
+    HandedOver(String),
+}
+
+/// A listening socket and the right to its name.
+pub struct ServerSocket {
+    pub listener: Listener,
+    pub guard: SocketGuard,
+}
+
+/// Holds the socket's lock; when dropped, takes away the socket's name if we gave it and it is still ours.
+/// Keep it until nothing is accepted any more.
+pub struct SocketGuard {
+    path: PathBuf,
+    /// Device and inode of the name we made; `None` if systemd made it, and it outlives us.
+    bound: Option<(u64, u64)>,
+    _lock: LockFile,
+}
+
+impl SocketGuard {
+    /// Where apps reach us.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether systemd keeps the socket.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.bound.is_none()
+    }
+}
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        let Some(bound) = self.bound else { return };
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| inode(&found) == bound)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the socket's name could not be removed");
+        }
+    }
+}
+
+/// The socket systemd handed over, else the one at `path`, whose directory must be there. Needs the runtime.
+///
+/// # Errors
+/// The lock is held; something else is in the socket's place, which is left as it is; or it cannot be made.
+pub fn open_socket(path: &Path) -> Result<ServerSocket, SocketError> {
+    if let Some(fd) = handed_over()? {
+        return adopt(fd);
+    }
+    bind(path)
+}
+
+fn bind(path: &Path) -> Result<ServerSocket, SocketError> {
+    let path = endpoint::checked(path.to_owned())?;
+    let lock = lock(&path)?;
+    let failed = |source| SocketError::Bind {
+        path: path.clone(),
+        source,
+    };
+    remove_stale(&path)?;
+    let name = path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
+    let listener = ListenerOptions::new()
+        .name(name)
+        .mode(0o600)
+        .reclaim_name(false)
+        .create_tokio_as::<Listener>()
+        .map_err(failed)?;
+    let made = std::fs::symlink_metadata(&path).map_err(failed)?;
+    let guard = SocketGuard {
+        bound: Some(inode(&made)),
+        path,
+        _lock: lock,
+    };
+    Ok(ServerSocket { listener, guard })
+}
+
+fn lock(socket: &Path) -> Result<LockFile, SocketError> {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".lock");
+    let what = format!("the socket {}", socket.display());
+    Ok(LockFile::acquire(Path::new(&name), what)?)
+}
+
+/// Removes what a killed daemon left. The caller holds the lock, so no daemon of ours listens there.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Bind {
+        path: path.to_owned(),
+        source,
+    };
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(SocketError::NotASocket {
+            path: path.to_owned(),
+        });
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(SocketError::Foreign {
+            path: path.to_owned(),
+            owner: found.uid(),
+        });
+    }
+    if is_listened_on(path).map_err(failed)? {
+        return Err(SocketError::InUse {
+            path: path.to_owned(),
+        });
+    }
+    tracing::info!(path = %path.display(), "removing the socket a dead daemon left");
+    std::fs::remove_file(path).map_err(failed)
+}
+
+/// Whether somebody listens. Never waits: a full backlog is a listener too.
+fn is_listened_on(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
+        Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT) => Ok(false),
+        // PROTOTYPE: a socket of another kind, and alive.
+        Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::PROTOTYPE) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The one socket of socket activation.
+fn handed_over() -> Result<Option<OwnedFd>, SocketError> {
+    let mut fds = sd_notify::listen_fds().map_err(|error| SocketError::HandedOver(error.to_string()))?;
+    let Some(fd) = fds.next() else { return Ok(None) };
+    if fds.next().is_some() {
+        return Err(SocketError::HandedOver(
+            "there is more than one; imd.socket must have one ListenStream".to_owned(),
+        ));
+    }
+    #[expect(
+        unsafe_code,
+        reason = "systemd's protocol names descriptors by number: LISTEN_PID says that these are ours, and nobody \
+                  else in this process has taken them"
+    )]
+    // SAFETY: see the reason above; the descriptor is open, or every use of it answers EBADF.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(Some(fd))
+}
+
+fn adopt(fd: OwnedFd) -> Result<ServerSocket, SocketError> {
+    let refused = |why: String| SocketError::HandedOver(why);
+    let listens = sockopt::socket_acceptconn(&fd).map_err(|error| refused(error.to_string()))?;
+    let kind = sockopt::socket_type(&fd).map_err(|error| refused(error.to_string()))?;
+    if !listens || kind != SocketType::STREAM {
+        return Err(refused("it is not a listening stream socket".to_owned()));
+    }
+    let address = rustix::net::getsockname(&fd).map_err(|error| refused(error.to_string()))?;
+    let address = SocketAddrUnix::try_from(address)
+        .map_err(|_| refused("it is not a Unix socket; ListenStream must be a path".to_owned()))?;
+    let path = address
+        .path()
+        .and_then(|path| path.to_str().ok().map(PathBuf::from))
+        .filter(|path| path.is_absolute())
+        .ok_or_else(|| refused("it has no path; ListenStream must be one".to_owned()))?;
+    let lock = lock(&path)?;
+    let listener = Listener::try_from(fd).map_err(|error| refused(error.to_string()))?;
+    tracing::info!(path = %path.display(), "systemd handed over the socket");
+    let guard = SocketGuard {
+        path,
+        bound: None,
+        _lock: lock,
+    };
+    Ok(ServerSocket { listener, guard })
+}
+
+fn inode(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("imd.sock");
+        (dir, path)
+    }
+
+    #[track_caller]
+    fn refusal(path: &Path) -> SocketError {
+        bind(path).err().expect("refused")
+    }
+
+    #[tokio::test]
+    async fn a_bound_socket_is_for_its_owner_alone_and_goes_with_its_guard() {
+        let (_dir, path) = place();
+        let socket = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        UnixStream::connect(&path).unwrap();
+        assert!(!socket.guard.is_handed_over());
+        drop(socket);
+        assert!(!path.exists());
+        assert!(path.with_extension("sock.lock").exists());
+    }
+
+    #[tokio::test]
+    async fn a_second_daemon_is_told_who_holds_the_socket_and_harms_nothing() {
+        let (_dir, path) = place();
+        let socket = bind(&path).unwrap();
+        let refused = refusal(&path);
+        assert!(
+            matches!(refused, SocketError::Lock(LockError::Held { pid: Some(_), .. })),
+            "{refused}"
+        );
+        UnixStream::connect(&path).unwrap();
+        drop(socket);
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_removed() {
+        let (_dir, path) = place();
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(
+            path.exists(),
+            "std leaves the name behind, as a killed daemon does"
+        );
+        bind(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_a_directory_or_a_link_in_the_socket_s_place_is_never_removed() {
+        let (dir, path) = place();
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(refusal(&path), SocketError::NotASocket { .. }));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(refusal(&path), SocketError::NotASocket { .. }));
+
+        fs::remove_dir(&path).unwrap();
+        let stale = dir.path().join("other.sock");
+        drop(UnixListener::bind(&stale).unwrap());
+        std::os::unix::fs::symlink(&stale, &path).unwrap();
+        assert!(matches!(refusal(&path), SocketError::NotASocket { .. }));
+        assert!(stale.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_another_program_listens_on_is_left_alone() {
+        let (_dir, path) = place();
+        let other = UnixListener::bind(&path).unwrap();
+        assert!(matches!(refusal(&path), SocketError::InUse { .. }));
+        UnixStream::connect(&path).unwrap();
+        drop(other);
+        fs::remove_file(&path).unwrap();
+
+        let _datagram = UnixDatagram::bind(&path).unwrap();
+        assert!(matches!(refusal(&path), SocketError::InUse { .. }));
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_guard_leaves_a_name_that_is_no_longer_ours() {
+        let (_dir, path) = place();
+        let socket = bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        drop(socket);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_too_long_is_refused() {
+        let path = PathBuf::from(format!("/{}", "s".repeat(199)));
+        assert!(matches!(refusal(&path), SocketError::Path(_)));
+    }
+
+    #[tokio::test]
+    async fn a_handed_over_socket_keeps_its_name_when_we_go() {
+        let (_dir, path) = place();
+        let systemd = UnixListener::bind(&path).unwrap();
+        let socket = adopt(systemd.try_clone().unwrap().into()).unwrap();
+        assert!(socket.guard.is_handed_over());
+        assert_eq!(socket.guard.path(), path);
+        assert!(
+            adopt(systemd.try_clone().unwrap().into()).is_err(),
+            "the lock is held"
+        );
+        drop(socket);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_handed_over_descriptor_that_is_no_unix_listener_is_refused() {
+        let (one, _two) = UnixStream::pair().unwrap();
+        assert!(matches!(
+            adopt(one.into()).err(),
+            Some(SocketError::HandedOver(_))
+        ));
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(matches!(
+            adopt(tcp.into()).err(),
+            Some(SocketError::HandedOver(_))
+        ));
+    }
+}

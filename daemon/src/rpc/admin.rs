@@ -1,0 +1,129 @@
+//! AdminService: for people who run the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imd_core::ConnectPhase;
+use imd_core::account::AppKey;
+use imd_proto::imd::v1;
+use imd_proto::imd::v1::admin_service_server::AdminService;
+use imd_proto::{PROTOCOL, PROTOCOL_MIN};
+use tonic::{Request, Response, Status};
+
+use super::accept::Admission;
+use super::arguments::words;
+use super::binding::Caller;
+use super::convert;
+use super::diagnose::{Diagnose, Finding, Verdict, own_findings};
+use super::server::{About, CAPABILITIES};
+use super::session::within_deadline;
+use super::stop::Stop;
+use crate::hub::{BoundApp, Hub};
+use crate::link;
+
+/// How long the checks may take, those at the broker included.
+const CHECKS: Duration = Duration::from_secs(30);
+
+pub(super) struct Admin {
+    pub(super) link: link::Handle,
+    pub(super) hub: Arc<Hub>,
+    pub(super) about: Arc<About>,
+    pub(super) stop: Stop,
+    pub(super) diagnose: Arc<dyn Diagnose>,
+    pub(super) admission: Arc<Admission>,
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn get_version(
+        &self,
+        _request: Request<v1::GetVersionRequest>,
+    ) -> Result<Response<v1::GetVersionResponse>, Status> {
+        Ok(Response::new(v1::GetVersionResponse {
+            version: self.about.version.clone(),
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL,
+            capabilities: CAPABILITIES.iter().map(ToString::to_string).collect(),
+            daemon_run_id: self.about.run_id.clone(),
+            start_time: Some(convert::timestamp(self.about.started)),
+            pid: i32::try_from(std::process::id()).unwrap_or_default(),
+            instance: self.about.instance.clone(),
+        }))
+    }
+
+    async fn shutdown(
+        &self,
+        request: Request<v1::ShutdownRequest>,
+    ) -> Result<Response<v1::ShutdownResponse>, Status> {
+        let by = Caller::of(&request, &self.hub)?.requester();
+        let reason = words(&request.into_inner().reason);
+        tracing::info!(%by, reason, "shutdown was asked for");
+        let reason = match reason.as_str() {
+            "" => format!("{by} asked imd to stop"),
+            reason => format!("{by} asked imd to stop: {reason}"),
+        };
+        self.stop.ask(&reason);
+        Ok(Response::new(v1::ShutdownResponse {}))
+    }
+
+    async fn list_apps(
+        &self,
+        _request: Request<v1::ListAppsRequest>,
+    ) -> Result<Response<v1::ListAppsResponse>, Status> {
+        let apps = within_deadline("ListApps", self.apps()).await?;
+        Ok(Response::new(v1::ListAppsResponse {
+            apps: apps
+                .into_iter()
+                .map(|(app, app_key, phase)| convert::app(&app, app_key.as_ref(), phase))
+                .collect(),
+        }))
+    }
+
+    async fn list_status_changes(
+        &self,
+        _request: Request<v1::ListStatusChangesRequest>,
+    ) -> Result<Response<v1::ListStatusChangesResponse>, Status> {
+        let history = self.hub.status.history();
+        Ok(Response::new(v1::ListStatusChangesResponse {
+            changes: history
+                .iter()
+                .map(|change| convert::status_change(change))
+                .collect(),
+        }))
+    }
+
+    async fn diagnose(
+        &self,
+        request: Request<v1::DiagnoseRequest>,
+    ) -> Result<Response<v1::DiagnoseResponse>, Status> {
+        let mut findings = own_findings(&self.hub, &self.admission);
+        let checks = self.diagnose.findings(request.into_inner().probe_broker);
+        match tokio::time::timeout(CHECKS, checks).await {
+            Ok(found) => findings.extend(found),
+            Err(_) => findings.push(unfinished()),
+        }
+        Ok(Response::new(v1::DiagnoseResponse {
+            findings: findings.into_iter().map(convert::finding).collect(),
+        }))
+    }
+}
+
+impl Admin {
+    async fn apps(&self) -> Result<Vec<(BoundApp, Option<AppKey>, ConnectPhase)>, link::Stopped> {
+        let mut apps = Vec::new();
+        for app in self.hub.apps.list() {
+            let (app_key, phase) = self.link.instance(app.instance.clone()).await?;
+            apps.push((app, app_key, phase));
+        }
+        Ok(apps)
+    }
+}
+
+fn unfinished() -> Finding {
+    Finding {
+        check: "checks".into(),
+        verdict: Verdict::Skipped,
+        text: format!("the daemon's other checks did not end within {CHECKS:?}"),
+        mend: "Try again; the daemon's log says what holds it up.".to_owned(),
+    }
+}

@@ -1,0 +1,171 @@
+//! The services put together on one socket, and their orderly stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imd_core::time::UnixTime;
+use imd_proto::imd::v1::admin_service_server::AdminServiceServer;
+use imd_proto::imd::v1::session_service_server::SessionServiceServer;
+use interprocess::os::unix::uds_local_socket::tokio::Listener;
+use tonic::server::NamedService;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server as reflection;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::accept::{Admission, Incoming, Limits};
+use super::admin::Admin;
+use super::diagnose::Diagnose;
+use super::panics;
+use super::session::Session;
+use super::stop::Stop;
+use crate::hub::Hub;
+use crate::link;
+
+/// What this daemon can do beyond the protocol's number.
+pub(super) const CAPABILITIES: &[&str] = &[];
+
+/// The longest request, in bytes. A token has 8 KiB at most, so this is far beyond any honest one.
+pub const MAX_REQUEST: usize = 256 * 1024;
+
+/// Calls and streams open at once on one connection; a client's further ones wait there.
+const STREAMS: u32 = 128;
+
+/// Requests that wait for their answer at once, on all connections together. A further one is refused
+/// with RESOURCE_EXHAUSTED, which reads as 90004. A stream counts until it has begun.
+const REQUESTS: usize = 1024;
+
+/// HTTP/2's ping to a silent client, and how long its answer may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long the streams have to say goodbye.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What this daemon is.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// As `imd --version` prints it.
+    pub version: String,
+    /// The instance's name.
+    pub instance: String,
+    /// Random for each start of the daemon.
+    pub run_id: String,
+    pub started: UnixTime,
+}
+
+/// What the services speak for.
+#[derive(Clone)]
+pub struct Services {
+    pub link: link::Handle,
+    pub hub: Arc<Hub>,
+    pub about: About,
+    /// Where Shutdown asks for the daemon's end.
+    pub stop: Stop,
+    pub diagnose: Arc<dyn Diagnose>,
+    pub limits: Limits,
+}
+
+/// Why the socket is not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    #[error("the descriptors of the services cannot be read: {0}")]
+    Descriptors(#[from] reflection::Error),
+    #[error("the server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+}
+
+/// Serves the socket until `goodbye` is asked for. Then every Bind stream says goodbye, every stream ends,
+/// and what is still open a second later is left to the end of the process. The listener is dropped at
+/// once. `goodbye` may be the same [`Stop`] as the services': then Shutdown needs nobody in between.
+///
+/// # Errors
+/// The services cannot be put together; nothing an app does ends in one.
+pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Result<(), ServeError> {
+    let Services {
+        link,
+        hub,
+        about,
+        stop,
+        diagnose,
+        limits,
+    } = services;
+    let about = Arc::new(about);
+    let admission = Arc::new(Admission::new(limits));
+    let session = SessionServiceServer::new(Session {
+        link: link.clone(),
+        hub: Arc::clone(&hub),
+        about: Arc::clone(&about),
+        goodbye: goodbye.clone(),
+    });
+    let admin = AdminServiceServer::new(Admin {
+        link,
+        hub,
+        about,
+        stop,
+        diagnose,
+        admission: Arc::clone(&admission),
+    });
+    let (mut health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<SessionServiceServer<Session>>().await;
+    health.set_serving::<AdminServiceServer<Admin>>().await;
+
+    let router = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_ANSWER))
+        .layer(
+            ServiceBuilder::new()
+                .load_shed()
+                .layer(GlobalConcurrencyLimitLayer::new(REQUESTS))
+                .layer(CatchPanicLayer::custom(panics::answer))
+                .into_inner(),
+        )
+        .add_service(session.max_decoding_message_size(MAX_REQUEST))
+        .add_service(admin.max_decoding_message_size(MAX_REQUEST))
+        .add_service(health_service.max_decoding_message_size(MAX_REQUEST))
+        .add_service(descriptors().build_v1()?.max_decoding_message_size(MAX_REQUEST))
+        .add_service(
+            descriptors()
+                .build_v1alpha()?
+                .max_decoding_message_size(MAX_REQUEST),
+        );
+    let incoming = Incoming::new(listener, Arc::clone(&admission));
+    let stopping = goodbye.asked();
+    let served = router.serve_with_incoming_shutdown(incoming, async {
+        stopping.await;
+    });
+    let drained = async {
+        goodbye.asked().await;
+        end_health(&mut health).await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = served => served?,
+        () = drained => {
+            tracing::info!(connections = admission.open(), "connections are still open after the goodbye");
+        }
+    }
+    Ok(())
+}
+
+fn descriptors() -> reflection::Builder<'static> {
+    reflection::Builder::configure()
+        .register_encoded_file_descriptor_set(imd_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Ends the streams of those who watch the health: a service that is not listed has no status.
+async fn end_health(health: &mut HealthReporter) {
+    let services = [
+        "",
+        <SessionServiceServer<Session> as NamedService>::NAME,
+        <AdminServiceServer<Admin> as NamedService>::NAME,
+    ];
+    for service in services {
+        health.clear_service_status(service).await;
+    }
+}

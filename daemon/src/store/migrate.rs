@@ -1,0 +1,106 @@
+//! Numbered steps from one layout of the database to the next. Forward only; a step that is in a release is
+//! never changed, and none deletes what has not been sent.
+
+use rusqlite::{Connection, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::account::AccountKey;
+use crate::clock;
+
+const MIGRATIONS: &[&str] = &[include_str!("migrations/001_account.sql")];
+
+/// The version of a database after all steps.
+pub(super) const NEWEST: usize = MIGRATIONS.len();
+
+/// Takes a database from `version` to the newest layout, in one transaction with its version number. One
+/// that was empty also gets its name plate and what was salvaged from the one before; returns how many
+/// groups that were.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    version: usize,
+    key: &AccountKey,
+    salvaged_groups: &[String],
+) -> rusqlite::Result<usize> {
+    let pending = MIGRATIONS.get(version..).unwrap_or_default();
+    if pending.is_empty() {
+        return Ok(0);
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in pending {
+        transaction.execute_batch(step)?;
+    }
+    let mut groups = 0;
+    if version == 0 {
+        let created = clock::now().unix.as_millis().to_string();
+        let epoch = Uuid::new_v4().simple().to_string();
+        for (name, value) in [
+            ("app_key", key.app_key.as_str()),
+            ("user_id", &key.user_id),
+            ("epoch", &epoch),
+            ("created", &created),
+        ] {
+            transaction.execute(
+                "INSERT INTO meta (key, value) VALUES (?1, ?2)",
+                params![name, value],
+            )?;
+        }
+        for group in salvaged_groups {
+            groups += transaction.execute("INSERT OR IGNORE INTO groups (group_id) VALUES (?1)", [group])?;
+        }
+    }
+    transaction.pragma_update(None, "user_version", NEWEST as i64)?;
+    transaction.commit()?;
+    Ok(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(connection: &Connection) -> Vec<(String, String, String)> {
+        let mut statement = connection
+            .prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name")
+            .unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn schema_sql_says_what_the_migrations_make() {
+        let key = AccountKey {
+            app_key: "k".to_owned(),
+            user_id: "u".to_owned(),
+        };
+        let mut made = Connection::open_in_memory().unwrap();
+        migrate(&mut made, 0, &key, &[]).unwrap();
+        let documented = Connection::open_in_memory().unwrap();
+        documented.execute_batch(include_str!("schema.sql")).unwrap();
+        assert_eq!(layout(&made), layout(&documented));
+    }
+
+    #[test]
+    fn every_table_is_strict() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        let loose: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' \
+                 AND strict = 0",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(loose, 0);
+    }
+
+    #[test]
+    fn a_group_id_that_is_no_topic_level_is_not_taken_over() {
+        let key = AccountKey {
+            app_key: "k".to_owned(),
+            user_id: "u".to_owned(),
+        };
+        let mut connection = Connection::open_in_memory().unwrap();
+        let salvaged = ["good", "a/b", "+", "#", "", &"x".repeat(65), "王芳"].map(str::to_owned);
+        assert_eq!(migrate(&mut connection, 0, &key, &salvaged).unwrap(), 2);
+    }
+}

@@ -1,0 +1,201 @@
+//! Child processes that can't outlive their test, and calls that can't hang it.
+
+use std::io::{Read, Write as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::{SOON, eventually};
+
+/// How long a command may run.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A child process, killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start(command: &mut Command) -> Self {
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} can't be started: {error}", command.get_program().display()));
+        Self { child }
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its end, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked for its end")
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        let pid = self.pid();
+        eventually(deadline, &format!("the end of process {pid}"), || {
+            self.ended().ok_or("it runs")
+        })
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        // A process that has ended is not signalled: that is no fault.
+        let _ = kill_process(pid.expect("a child has a pid"), signal);
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait(SOON);
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait(SOON)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a command that has ended left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// The output, if the exit code is this one.
+    ///
+    /// # Panics
+    /// With all that the command said, when it is another.
+    #[track_caller]
+    pub fn expect_code(&self, code: i32) -> &Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// The last line of the output, as JSON.
+    ///
+    /// # Panics
+    /// When it is no JSON.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let line = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {:?}\nstderr: {}", self.stdout, self.stderr))
+    }
+}
+
+/// A command that runs while the test does something else.
+#[derive(Debug)]
+pub struct Running {
+    process: Process,
+    stdout: thread::JoinHandle<String>,
+    stderr: thread::JoinHandle<String>,
+}
+
+impl Running {
+    /// Starts it, with `input` as its standard input.
+    pub fn start(command: &mut Command, input: &[u8]) -> Self {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = Process::start(command);
+        let mut stdin = process.child.stdin.take().expect("stdin is piped");
+        let input = input.to_vec();
+        // A command that refuses early does not read its input.
+        thread::spawn(move || stdin.write_all(&input));
+        let stdout = drain(process.child.stdout.take().expect("stdout is piped"));
+        let stderr = drain(process.child.stderr.take().expect("stderr is piped"));
+        Self {
+            process,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Waits for its end.
+    #[must_use]
+    pub fn finish(mut self) -> Finished {
+        let status = self.process.wait(COMMAND_DEADLINE);
+        Finished {
+            code: status.code(),
+            stdout: self.stdout.join().expect("a reader does not panic"),
+            stderr: self.stderr.join().expect("a reader does not panic"),
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command, input: &[u8]) -> Finished {
+    Running::start(command, input).finish()
+}
+
+fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before a fault is still worth showing.
+        let _ = from.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_gets_its_input_and_gives_its_output_and_code() {
+        let finished = run(
+            Command::new("sh").args(["-c", "cat; echo words >&2; exit 3"]),
+            b"data",
+        );
+        assert_eq!(
+            finished,
+            Finished {
+                code: Some(3),
+                stdout: "data".to_owned(),
+                stderr: "words\n".to_owned()
+            }
+        );
+    }
+
+    #[test]
+    fn a_dropped_process_is_dead() {
+        let process = Process::start(Command::new("sleep").arg("60"));
+        let pid = process.pid();
+        drop(process);
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

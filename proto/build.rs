@@ -14,6 +14,10 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "proto/imd/v1/session.proto",
         "proto/imd/v1/admin.proto",
+        "proto/imd/v1/message.proto",
+        "proto/imd/v1/event.proto",
+        "proto/imd/v1/conversation.proto",
+        "proto/imd/v1/group.proto",
         "proto/im/wire/v1/envelope.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;

@@ -1,9 +1,11 @@
-//! What the world sees: the status with its generation, and the apps that are bound.
+//! What the world sees: the status with its generation, the apps that are bound, and the log of events.
 
 mod apps;
+mod log;
 mod status;
 
 pub use apps::{AppRegistry, Binding, BoundApp, MAX_BOUND, TooManyApps};
+pub use log::{Cursor, EventLog, LogError, LogSource, News, Start, Subscription};
 pub use status::{Published, StatusBoard};
 
 /// The hub's parts, shared by the link (which writes) and rpc (which reads).

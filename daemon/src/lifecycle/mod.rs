@@ -87,6 +87,7 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
     let services = Services {
         link: link.clone(),
         hub,
+        archive: Arc::new(store.clone()),
         about: About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: paths.instance.clone(),

@@ -184,6 +184,7 @@ impl<V: Vault> Driver<V> {
                 // Who asked may have gone.
                 let _: Result<(), _> = answer.send((app_key.cloned(), phase));
             }
+            Command::JoinGroup { answer, .. } | Command::QuitGroup { answer, .. } => drop(answer),
             Command::Stop { done } => self.ask_to_stop(Some(done)),
         }
     }

@@ -31,6 +31,16 @@ pub enum Command {
         instance: InstanceId,
         answer: oneshot::Sender<(Option<AppKey>, ConnectPhase)>,
     },
+    /// Remember a group, and subscribe it.
+    JoinGroup {
+        group: String,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Forget a group, and end its subscription.
+    QuitGroup {
+        group: String,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// End in order; answered when the server has been told.
     Stop { done: oneshot::Sender<()> },
 }
@@ -113,6 +123,26 @@ impl Handle {
     pub async fn instance(&self, instance: InstanceId) -> Result<(Option<AppKey>, ConnectPhase), Stopped> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Instance { instance, answer }).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Remembers a group whose messages are wanted, and subscribes it.
+    ///
+    /// # Errors
+    /// As [`Handle::init`].
+    pub async fn join_group(&self, group: String) -> Result<Result<(), Refusal>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::JoinGroup { group, answer }).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Forgets a group, and ends its subscription.
+    ///
+    /// # Errors
+    /// As [`Handle::init`].
+    pub async fn quit_group(&self, group: String) -> Result<Result<(), Refusal>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::QuitGroup { group, answer }).await?;
         answered.await.map_err(|_| Stopped)
     }
 

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `accept` | the socket's connections: whose they are, how many there may be |
 //! | `server` | the services put together, and their orderly stop |
-//! | `session`, `admin` | the calls |
+//! | `session`, `admin` | the calls about the connection and the daemon |
+//! | `message`, `conversation`, `group`, `event` | the calls about what is stored |
+//! | `archive` | what those want from the store |
 //! | `binding`, `arguments` | for whom a call is made, and whether its arguments can be read |
 //! | `convert` | all conversions between the wire's types and ours |
 //! | `diagnose` | what Diagnose finds |
@@ -13,16 +15,23 @@
 
 mod accept;
 mod admin;
+mod archive;
 mod arguments;
 mod binding;
+mod conversation;
 mod convert;
 mod diagnose;
+mod event;
+mod group;
+mod message;
+mod of_store;
 mod panics;
 mod server;
 mod session;
 mod stop;
 
 pub use accept::{Limits, Peer};
+pub use archive::Archive;
 pub use diagnose::{Diagnose, Finding, Verdict};
 pub use panics::log_panics;
 pub use server::{About, MAX_REQUEST, ServeError, Services, serve};

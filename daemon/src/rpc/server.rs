@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use imd_core::time::UnixTime;
 use imd_proto::imd::v1::admin_service_server::AdminServiceServer;
+use imd_proto::imd::v1::conversation_service_server::ConversationServiceServer;
+use imd_proto::imd::v1::event_service_server::EventServiceServer;
+use imd_proto::imd::v1::group_service_server::GroupServiceServer;
+use imd_proto::imd::v1::message_service_server::MessageServiceServer;
 use imd_proto::imd::v1::session_service_server::SessionServiceServer;
 use interprocess::os::unix::uds_local_socket::tokio::Listener;
 use tonic::server::NamedService;
 use tonic::transport::Server;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server as reflection;
 use tower::ServiceBuilder;
@@ -17,11 +22,16 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::accept::{Admission, Incoming, Limits};
 use super::admin::Admin;
+use super::archive::Archive;
+use super::conversation::Conversations;
 use super::diagnose::Diagnose;
+use super::event::Events;
+use super::group::Groups;
+use super::message::Messages;
 use super::panics;
 use super::session::Session;
 use super::stop::Stop;
-use crate::hub::Hub;
+use crate::hub::{EventLog, Hub};
 use crate::link;
 
 /// What this daemon can do beyond the protocol's number.
@@ -30,12 +40,25 @@ pub(super) const CAPABILITIES: &[&str] = &[];
 /// The longest request, in bytes. A token has 8 KiB at most, so this is far beyond any honest one.
 pub const MAX_REQUEST: usize = 256 * 1024;
 
+/// The longest request with a message in it: one that is too long by a little is told so by its own code.
+const MAX_MESSAGE: usize = 1024 * 1024;
+
 /// Calls and streams open at once on one connection; a client's further ones wait there.
 const STREAMS: u32 = 128;
 
 /// Requests that wait for their answer at once, on all connections together. A further one is refused
 /// with RESOURCE_EXHAUSTED, which reads as 90004. A stream counts until it has begun.
 const REQUESTS: usize = 1024;
+
+/// What the health service answers for.
+const SERVICES: [&str; 6] = [
+    <SessionServiceServer<Session> as NamedService>::NAME,
+    <AdminServiceServer<Admin> as NamedService>::NAME,
+    <MessageServiceServer<Messages> as NamedService>::NAME,
+    <ConversationServiceServer<Conversations> as NamedService>::NAME,
+    <GroupServiceServer<Groups> as NamedService>::NAME,
+    <EventServiceServer<Events> as NamedService>::NAME,
+];
 
 /// HTTP/2's ping to a silent client, and how long its answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
@@ -61,6 +84,7 @@ pub struct About {
 pub struct Services {
     pub link: link::Handle,
     pub hub: Arc<Hub>,
+    pub archive: Arc<dyn Archive>,
     pub about: About,
     /// Where Shutdown asks for the daemon's end.
     pub stop: Stop,
@@ -88,6 +112,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     let Services {
         link,
         hub,
+        archive,
         about,
         stop,
         diagnose,
@@ -101,6 +126,21 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         about: Arc::clone(&about),
         goodbye: goodbye.clone(),
     });
+    let messages = MessageServiceServer::new(Messages {
+        archive: Arc::clone(&archive),
+    });
+    let conversations = ConversationServiceServer::new(Conversations {
+        archive: Arc::clone(&archive),
+    });
+    let groups = GroupServiceServer::new(Groups {
+        link: link.clone(),
+        archive: Arc::clone(&archive),
+    });
+    let events = EventServiceServer::new(Events {
+        log: EventLog::new(archive),
+        hub: Arc::clone(&hub),
+        goodbye: goodbye.clone(),
+    });
     let admin = AdminServiceServer::new(Admin {
         link,
         hub,
@@ -110,8 +150,9 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         admission: Arc::clone(&admission),
     });
     let (mut health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<SessionServiceServer<Session>>().await;
-    health.set_serving::<AdminServiceServer<Admin>>().await;
+    for service in SERVICES {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
 
     let router = Server::builder()
         .max_concurrent_streams(STREAMS)
@@ -126,6 +167,10 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         )
         .add_service(session.max_decoding_message_size(MAX_REQUEST))
         .add_service(admin.max_decoding_message_size(MAX_REQUEST))
+        .add_service(messages.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(conversations.max_decoding_message_size(MAX_REQUEST))
+        .add_service(groups.max_decoding_message_size(MAX_REQUEST))
+        .add_service(events.max_decoding_message_size(MAX_REQUEST))
         .add_service(health_service.max_decoding_message_size(MAX_REQUEST))
         .add_service(descriptors().build_v1()?.max_decoding_message_size(MAX_REQUEST))
         .add_service(
@@ -162,12 +207,8 @@ fn descriptors() -> reflection::Builder<'static> {
 
 /// Ends the streams of those who watch the health: a service that is not listed has no status.
 async fn end_health(health: &mut HealthReporter) {
-    let services = [
-        "",
-        <SessionServiceServer<Session> as NamedService>::NAME,
-        <AdminServiceServer<Admin> as NamedService>::NAME,
-    ];
-    for service in services {
+    health.clear_service_status("").await;
+    for service in SERVICES {
         health.clear_service_status(service).await;
     }
 }

@@ -193,7 +193,7 @@ impl Session {
 }
 
 /// What the link answers, within the deadline.
-async fn answered<T>(
+pub(super) async fn answered<T>(
     call: &str,
     answer: impl Future<Output = Result<Result<T, Refusal>, link::Stopped>>,
 ) -> Result<T, Status> {

@@ -15,6 +15,7 @@ mod damage;
 mod files;
 mod installation;
 mod migrate;
+mod pending;
 pub mod rows;
 mod session;
 mod thread;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use account::{AccountKey, OpenError, OpenedAccount};
 pub use check::{AccountCheck, AccountReport, QuickCheck};
+pub use pending::{ConversationChange, ConversationPage, ConversationToken, InvalidToken};
 pub use session::{Secret, Session};
 
 use session::SessionFile;
@@ -69,6 +71,8 @@ pub enum StoreError {
     },
     #[error("the store's thread cannot be started: {0}")]
     Thread(io::Error),
+    #[error("no account is open: connect first")]
+    NoAccount,
     #[error("the store has stopped")]
     Stopped,
     #[error("the store did not answer within {} s: the disk hangs, or is very slow", .0.as_secs())]

@@ -239,3 +239,11 @@ pub enum SendError {
     #[error("the store is not there: {0}")]
     Store(String),
 }
+
+/// How far the open account's log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tip {
+    /// Empty: no account is open.
+    pub epoch: String,
+    pub newest: u64,
+}

@@ -1,5 +1,7 @@
 //! Arguments as they come over the socket, parsed once.
 
+mod message;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,11 @@ use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::{PROTOCOL, PROTOCOL_MIN};
 use uuid::Uuid;
+
+pub(super) use message::{
+    change, conversation, cursor, cursor_name, deleted, group, limit, message_id, outgoing, page_token, part,
+    query, uid,
+};
 
 /// The longest app id, in bytes.
 const APP_ID: usize = 255;

@@ -1,22 +1,19 @@
-//! Between the wire's types and ours: all conversions, both ways, and nowhere else.
+//! The connection: status, callbacks, apps, findings.
 
-use imd_core::account::Invalid;
 use imd_core::io::{Callback, Network, OfflineSync, OpenFailure, Opened, Refusal};
-use imd_core::time::{BootTime, UnixTime};
+use imd_core::time::BootTime;
 use imd_core::{ConnectPhase, account::AppKey};
 use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::connect_response::Event;
-use imd_proto::status::to_status;
-use prost_types::{Duration, Timestamp};
-use tonic::Status;
+use prost_types::Duration;
 
-use super::diagnose::{Finding, Verdict};
+use super::{code, timestamp};
 use crate::clock;
 use crate::hub::{BoundApp, Published};
-use crate::link::Stopped;
+use crate::rpc::diagnose::{Finding, Verdict};
 
-pub(super) fn status(published: &Published) -> v1::ConnectionStatus {
+pub(in crate::rpc) fn status(published: &Published) -> v1::ConnectionStatus {
     let status = &published.status;
     let (last_code, last_code_name) = code(status.last_code);
     v1::ConnectionStatus {
@@ -38,7 +35,7 @@ pub(super) fn status(published: &Published) -> v1::ConnectionStatus {
     }
 }
 
-pub(super) fn status_change(published: &Published) -> v1::StatusChange {
+pub(in crate::rpc) fn status_change(published: &Published) -> v1::StatusChange {
     let status = &published.status;
     let (last_code, last_code_name) = code(status.last_code);
     v1::StatusChange {
@@ -52,7 +49,7 @@ pub(super) fn status_change(published: &Published) -> v1::StatusChange {
     }
 }
 
-pub(super) fn callback(callback: Callback) -> v1::ConnectResponse {
+pub(in crate::rpc) fn callback(callback: Callback) -> v1::ConnectResponse {
     let event = match callback {
         Callback::DatabaseOpened(Ok(Opened { note })) => Event::DatabaseOpened(v1::DatabaseOpened {
             code: 0,
@@ -80,7 +77,7 @@ pub(super) fn callback(callback: Callback) -> v1::ConnectResponse {
     v1::ConnectResponse { event: Some(event) }
 }
 
-pub(super) fn app(app: &BoundApp, app_key: Option<&AppKey>, phase: ConnectPhase) -> v1::App {
+pub(in crate::rpc) fn app(app: &BoundApp, app_key: Option<&AppKey>, phase: ConnectPhase) -> v1::App {
     v1::App {
         app_id: app.app.app_id.to_string(),
         instance_id: app.instance.0.to_string(),
@@ -92,7 +89,7 @@ pub(super) fn app(app: &BoundApp, app_key: Option<&AppKey>, phase: ConnectPhase)
     }
 }
 
-pub(super) fn finding(finding: Finding) -> v1::Finding {
+pub(in crate::rpc) fn finding(finding: Finding) -> v1::Finding {
     let verdict = match finding.verdict {
         Verdict::Ok => v1::Verdict::Ok,
         Verdict::Warning => v1::Verdict::Warning,
@@ -106,31 +103,6 @@ pub(super) fn finding(finding: Finding) -> v1::Finding {
         text: finding.text,
         mend: finding.mend,
     }
-}
-
-pub(super) fn timestamp(time: UnixTime) -> Timestamp {
-    let millis = time.as_millis();
-    let nanos = millis.rem_euclid(1000).saturating_mul(1_000_000);
-    Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos: i32::try_from(nanos).unwrap_or_default(),
-    }
-}
-
-pub(super) fn refusal(refusal: Refusal) -> Status {
-    to_status(refusal.code, refusal.text)
-}
-
-pub(super) fn invalid(invalid: Invalid) -> Status {
-    to_status(invalid.code, invalid.text)
-}
-
-pub(super) fn stopping(_: Stopped) -> Status {
-    to_status(Code::IMD_STOPPING, Stopped.to_string())
-}
-
-fn code(code: Option<Code>) -> (i32, String) {
-    code.map_or((0, String::new()), |code| (code.0, code.name().to_owned()))
 }
 
 fn text(value: Option<&impl ToString>) -> String {
@@ -169,6 +141,7 @@ fn connect_phase(phase: ConnectPhase) -> v1::ConnectPhase {
 #[cfg(test)]
 mod tests {
     use imd_core::io::{ConnectionStatus, Status};
+    use imd_core::time::UnixTime;
 
     use super::*;
 

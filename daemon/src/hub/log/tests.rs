@@ -1,0 +1,1 @@
+//! Tests of the log with a source that the test plays.

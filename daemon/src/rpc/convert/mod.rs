@@ -75,7 +75,7 @@ impl Failed for StoreError {
             Self::NoAccount => Code::RC_DB_NOT_INIT,
             Self::Stopped => Code::IMD_STOPPING,
             Self::Late(_) => Code::IMD_DEADLINE_EXCEEDED,
-            Self::File { .. } | Self::Thread(_) => Code::RC_DB_SQL_ERROR,
+            Self::File { .. } | Self::Thread(_) | Self::Disk(_) | Self::Database(_) => Code::RC_DB_SQL_ERROR,
         };
         to_status(code, self.to_string())
     }

@@ -8,6 +8,10 @@
 )]
 
 mod admin;
+mod archive;
+mod conversations;
+mod events;
 mod hostile;
+mod messages;
 mod session;
 mod support;

@@ -18,6 +18,10 @@ use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::admin_service_client::AdminServiceClient;
 use imd_proto::imd::v1::bind_response::Event;
+use imd_proto::imd::v1::conversation_service_client::ConversationServiceClient;
+use imd_proto::imd::v1::event_service_client::EventServiceClient;
+use imd_proto::imd::v1::group_service_client::GroupServiceClient;
+use imd_proto::imd::v1::message_service_client::MessageServiceClient;
 use imd_proto::imd::v1::session_service_client::SessionServiceClient;
 use imd_proto::status::from_status;
 use interprocess::local_socket::tokio::prelude::*;
@@ -29,6 +33,8 @@ use tokio::task::JoinHandle;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::archive::FakeArchive;
+
 /// Long enough for anything that is to happen at all.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
@@ -37,6 +43,7 @@ pub(crate) type Admin = AdminServiceClient<Channel>;
 
 pub(crate) struct Daemon {
     pub(crate) hub: Arc<Hub>,
+    pub(crate) archive: FakeArchive,
     pub(crate) stop: Stop,
     commands: mpsc::Receiver<Command>,
     served: JoinHandle<Result<(), ServeError>>,
@@ -75,10 +82,12 @@ impl Daemon {
             .unwrap();
         let (link, commands) = Handle::new();
         let hub = Arc::new(Hub::default());
+        let archive = FakeArchive::default();
         let stop = Stop::default();
         let services = Services {
             link,
             hub: Arc::clone(&hub),
+            archive: Arc::new(archive.clone()),
             about: About {
                 version: "0.0.0-test".to_owned(),
                 instance: "imd".to_owned(),
@@ -92,6 +101,7 @@ impl Daemon {
         let served = tokio::spawn(serve(listener, services, stop.clone()));
         Self {
             hub,
+            archive,
             stop,
             commands,
             served,
@@ -110,15 +120,16 @@ impl Daemon {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
+        self.channel_with(Endpoint::from_static("http://localhost")).await
+    }
+
+    pub(crate) async fn channel_with(&self, endpoint: Endpoint) -> Channel {
         let mut stream = Some(TokioIo::new(self.raw().await));
         let connector = tower::service_fn(move |_| {
             let stream = stream.take();
             async move { stream.ok_or(std::io::Error::from(std::io::ErrorKind::NotConnected)) }
         });
-        Endpoint::from_static("http://localhost")
-            .connect_with_connector(connector)
-            .await
-            .unwrap()
+        endpoint.connect_with_connector(connector).await.unwrap()
     }
 
     pub(crate) async fn session(&self) -> Session {
@@ -127,6 +138,22 @@ impl Daemon {
 
     pub(crate) async fn admin(&self) -> Admin {
         AdminServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn messages(&self) -> MessageServiceClient<Channel> {
+        MessageServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn conversations(&self) -> ConversationServiceClient<Channel> {
+        ConversationServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn groups(&self) -> GroupServiceClient<Channel> {
+        GroupServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn events(&self) -> EventServiceClient<Channel> {
+        EventServiceClient::new(self.channel().await)
     }
 
     /// Binds an instance: its binding's id, and the rest of its stream.
@@ -172,6 +199,8 @@ impl Daemon {
             Command::Ask { .. }
             | Command::Unbound { .. }
             | Command::Instance { .. }
+            | Command::JoinGroup { .. }
+            | Command::QuitGroup { .. }
             | Command::Stop { .. } => {
                 panic!("not a connect")
             }

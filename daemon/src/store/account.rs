@@ -224,7 +224,7 @@ fn attempt(path: &Path, key: &AccountKey, thoroughness: Thoroughness) -> Result<
         return Err(Trouble::Damaged(found));
     }
     configure(&connection)?;
-    migrate::migrate(&mut connection, version, key, &[])?;
+    migrate::migrate(&mut connection, version, key)?;
     verify(&connection, key)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(connection)

@@ -51,6 +51,9 @@ pub(super) trait Write: Send {
     /// Whether it is kept and tried again while the disk is full. It is then run more than once.
     fn is_kept(&self) -> bool;
 
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+
     fn run(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()>;
 
     /// Committed, or not.
@@ -77,6 +80,10 @@ where
 
     fn is_kept(&self) -> bool {
         self.is_kept
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
     }
 
     fn run(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {

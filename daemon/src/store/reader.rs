@@ -60,10 +60,7 @@ pub(super) fn snapshot<T: Send + 'static>(
                 .map_err(|error| Fault::of(&error)),
         };
         if let Err(Fault::Damage(error)) = &result {
-            tracing::warn!(
-                error,
-                "a read has found damage: the next open repairs the database"
-            );
+            tracing::warn!(error, "a read has found damage: the whole database is checked");
             suspect.store(true, Ordering::Relaxed);
         }
         // An error means that nobody waits any more.

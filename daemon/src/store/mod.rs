@@ -15,6 +15,7 @@ mod damage;
 mod files;
 mod installation;
 mod migrate;
+pub mod read;
 pub mod rows;
 mod session;
 mod thread;

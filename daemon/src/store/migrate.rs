@@ -7,10 +7,31 @@ use uuid::Uuid;
 use super::account::AccountKey;
 use crate::clock;
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_account.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_account.sql"),
+    include_str!("migrations/002_messages.sql"),
+];
 
 /// The version of a database after all steps.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
+
+/// All tables of the newest layout: one that is missing is damage.
+pub(super) const TABLES: [&str; 14] = [
+    "meta",
+    "groups",
+    "conversations",
+    "messages",
+    "seen",
+    "outbox",
+    "outbox_size",
+    "receipts_due",
+    "group_senders",
+    "events",
+    "cursors",
+    "unreadable",
+    "search_queue",
+    "search",
+];
 
 /// Takes a database from `version` to the newest layout, in one transaction with its version number. One
 /// that was empty also gets its name plate and what was salvaged from the one before; returns how many
@@ -61,8 +82,21 @@ mod tests {
         let mut statement = connection
             .prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name")
             .unwrap();
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let rows = statement.query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, bare(&row.get::<_, String>(2)?)))
+        });
         rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    /// The words of a statement, without its comments and its layout.
+    fn bare(statement: &str) -> String {
+        let lines = statement
+            .lines()
+            .map(|line| line.split_once("--").map_or(line, |(code, _)| code));
+        lines
+            .flat_map(str::chars)
+            .filter(|c| !c.is_whitespace())
+            .collect()
     }
 
     #[test]
@@ -79,13 +113,30 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_tables_is_whole() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        let mut statement = connection
+            .prepare(
+                "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') \
+                 AND name NOT LIKE 'sqlite_%' ORDER BY name",
+            )
+            .unwrap();
+        let names = statement.query_map([], |row| row.get::<_, String>(0));
+        let names: Vec<_> = names.unwrap().map(Result::unwrap).collect();
+        let mut listed = TABLES;
+        listed.sort_unstable();
+        assert_eq!(names, listed);
+    }
+
+    #[test]
     fn every_table_is_strict() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("schema.sql")).unwrap();
         let loose: i64 = connection
             .query_row(
-                "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' \
-                 AND strict = 0",
+                "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
+                 AND name NOT LIKE 'sqlite_%' AND strict = 0",
                 [],
                 |row| row.get(0),
             )

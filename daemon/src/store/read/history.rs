@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::row;
+use crate::store::message_row;
 use crate::store::rows::{ConversationKey, Message, Page};
 
 /// The conversation's row comes second, so that one index walk gives the page in its order.
@@ -10,7 +11,7 @@ macro_rules! page_query {
     ($order:literal) => {
         concat!(
             "SELECT ",
-            row::message_columns!(),
+            message_row::message_columns!(),
             " FROM messages AS m CROSS JOIN conversations AS c ON c.conversation_id = m.conversation_id \
              WHERE m.conversation_id = (SELECT conversation_id FROM conversations WHERE kind = ?1 AND target_id = ?2) \
              AND m.message_id < ?3 AND m.message_id > ?4 ORDER BY m.message_id ",
@@ -24,7 +25,7 @@ macro_rules! message_query {
     ($condition:literal) => {
         concat!(
             "SELECT ",
-            row::message_columns!(),
+            message_row::message_columns!(),
             " FROM messages AS m CROSS JOIN conversations AS c ON c.conversation_id = m.conversation_id WHERE ",
             $condition,
             " ORDER BY m.message_id DESC LIMIT 1"
@@ -44,7 +45,7 @@ pub(in crate::store) fn message_by_uid(
 ) -> rusqlite::Result<Option<Message>> {
     connection
         .prepare_cached(BY_UID)?
-        .query_row([uid], row::message)
+        .query_row([uid], message_row::message)
         .optional()
 }
 
@@ -54,7 +55,7 @@ pub(in crate::store) fn message_by_id(
 ) -> rusqlite::Result<Option<Message>> {
     connection
         .prepare_cached(BY_ID)?
-        .query_row([message_id], row::message)
+        .query_row([message_id], message_row::message)
         .optional()
 }
 

@@ -1,15 +1,14 @@
 //! Parts of the event log. A log entry has a reference, and the message comes with it when it is read.
 
-use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde::Deserialize;
 
-use super::row;
-use crate::store::rows::{Gap, LogContent, LogEntry, LogPage, Message};
+use crate::store::log;
+use crate::store::message_row::{self, AFTER_MESSAGE};
+use crate::store::rows::{LogContent, LogEntry, LogPage};
 
 pub(super) const PAGE: &str = concat!(
     "SELECT ",
-    row::message_columns!(),
+    message_row::message_columns!(),
     ", e.event_offset, e.time, e.kind, e.message_id, e.detail FROM events AS e \
      LEFT JOIN messages AS m ON m.message_id = e.message_id \
      LEFT JOIN conversations AS c ON c.conversation_id = m.conversation_id \
@@ -18,36 +17,6 @@ pub(super) const PAGE: &str = concat!(
 
 /// What an entry takes beside its content.
 const ENTRY_BYTES: usize = 256;
-
-/// The details of entries that are not about a message, as the writer keeps them.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum GapDetail {
-    GroupSequence {
-        group: String,
-        sender: String,
-        missing: u64,
-    },
-    OtherInstallation {
-        installation: String,
-    },
-    SessionLost,
-    DatabaseDamaged {
-        text: String,
-    },
-}
-
-#[derive(Deserialize)]
-struct SyncDetail {
-    complete: bool,
-}
-
-#[derive(Deserialize)]
-struct UnreadableDetail {
-    topic: String,
-    reason: String,
-    bytes: u64,
-}
 
 /// The entries after an offset: at most `max_entries` of them, and at most about `max_bytes` unless the
 /// first alone is larger.
@@ -93,59 +62,18 @@ pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<u64>
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
-    let kind: i64 = row.get(row::AFTER_MESSAGE + 2)?;
-    let message_id: i64 = row.get(row::AFTER_MESSAGE + 3)?;
-    let content = match (kind, row::message_if_any(row)?) {
-        (1, Some(message)) => LogContent::Message(as_it_was(row, message)?),
-        (2, Some(message)) => LogContent::MessageState(as_it_was(row, message)?),
-        (1 | 2, None) => LogContent::Deleted { message_id },
-        (3, _) => LogContent::Gap(match detail(row)? {
-            GapDetail::GroupSequence {
-                group,
-                sender,
-                missing,
-            } => Gap::GroupSequence {
-                group,
-                sender,
-                missing,
-            },
-            GapDetail::OtherInstallation { installation } => Gap::OtherInstallation { installation },
-            GapDetail::SessionLost => Gap::SessionLost,
-            GapDetail::DatabaseDamaged { text } => Gap::DatabaseDamaged { text },
-        }),
-        (4, _) => {
-            let SyncDetail { complete } = detail(row)?;
-            LogContent::OfflineSyncCompleted { complete }
-        }
-        (5, _) => {
-            let UnreadableDetail { topic, reason, bytes } = detail(row)?;
-            LogContent::Unreadable { topic, reason, bytes }
-        }
-        (unknown, _) => return Err(FromSqlError::OutOfRange(unknown).into()),
-    };
+    let detail = row.get_ref(AFTER_MESSAGE + 4)?.as_str()?;
+    let content = log::content(
+        row.get(AFTER_MESSAGE + 2)?,
+        row.get(AFTER_MESSAGE + 3)?,
+        detail,
+        message_row::message_if_any(row)?,
+    );
     Ok(LogEntry {
-        offset: row.get::<_, i64>(row::AFTER_MESSAGE)?.unsigned_abs(),
-        time: row.get(row::AFTER_MESSAGE + 1)?,
+        offset: row.get::<_, i64>(AFTER_MESSAGE)?.unsigned_abs(),
+        time: row.get(AFTER_MESSAGE + 1)?,
         content,
     })
-}
-
-/// The message with the state that this entry told, whatever has become of it since: a reader that is behind
-/// sees each step.
-fn as_it_was(row: &Row<'_>, mut message: Message) -> rusqlite::Result<Message> {
-    let state = row.get_ref(row::AFTER_MESSAGE + 4)?.as_str()?.parse::<i32>();
-    let told = state.map_err(|error| FromSqlError::Other(Box::new(error)))?;
-    if told != message.sent_status {
-        message.sent_status = told;
-        message.code = 0;
-        message.code_text.clear();
-    }
-    Ok(message)
-}
-
-fn detail<'a, T: Deserialize<'a>>(row: &'a Row<'_>) -> rusqlite::Result<T> {
-    let text = row.get_ref(row::AFTER_MESSAGE + 4)?.as_str()?;
-    serde_json::from_str(text).map_err(|error| FromSqlError::Other(Box::new(error)).into())
 }
 
 fn size(content: &LogContent) -> usize {

@@ -2,7 +2,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `row` | columns and what is made of them; the bounds of a page |
+//! | `row` | rows of conversations; what a page holds |
 //! | `history` | messages: one, or a page in the order of arrival |
 //! | `conversations` | the conversation list, what is unread |
 //! | `change` | draft, pin, mute, read, delete |

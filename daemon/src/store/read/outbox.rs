@@ -3,13 +3,14 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::row;
+use crate::store::message_row;
 use crate::store::rows::{Group, OutboxSize, Page};
 
 /// A page begins behind the place of message `?1`. One that has left the outbox since has no place any more:
 /// the page then begins with the first of the messages accepted after it.
 pub(super) const LIST: &str = concat!(
     "SELECT ",
-    row::message_columns!(),
+    message_row::message_columns!(),
     " FROM outbox AS o CROSS JOIN messages AS m ON m.message_id = o.message_id \
      CROSS JOIN conversations AS c ON c.conversation_id = m.conversation_id \
      WHERE o.position > coalesce((SELECT position FROM outbox WHERE message_id = ?1), \

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::Deserialize;
 
 use super::{row, tokens};
+use crate::store::message_row;
 use crate::store::rows::{ConversationKey, Page};
 
 const TEXT_MESSAGE: &str = "RC:TxtMsg";
@@ -20,7 +21,7 @@ macro_rules! search_query {
     () => {
         concat!(
             "SELECT ",
-            row::message_columns!(),
+            message_row::message_columns!(),
             " FROM search CROSS JOIN messages AS m ON m.message_id = search.rowid \
              CROSS JOIN conversations AS c ON c.conversation_id = m.conversation_id \
              WHERE search MATCH ?1 AND search.rowid < ?2 ORDER BY search.rowid DESC LIMIT ?3"

@@ -21,22 +21,10 @@ macro_rules! page_query {
     };
 }
 
-macro_rules! message_query {
-    ($condition:literal) => {
-        concat!(
-            "SELECT ",
-            message_row::message_columns!(),
-            " FROM messages AS m CROSS JOIN conversations AS c ON c.conversation_id = m.conversation_id WHERE ",
-            $condition,
-            " ORDER BY m.message_id DESC LIMIT 1"
-        )
-    };
-}
-
 pub(super) const OLDER: &str = page_query!("DESC");
 pub(super) const NEWER: &str = page_query!("ASC");
-pub(super) const BY_UID: &str = message_query!("m.uid = ?1");
-pub(super) const BY_ID: &str = message_query!("m.message_id = ?1");
+pub(super) const BY_UID: &str =
+    message_row::select_messages!("WHERE m.uid = ?1 ORDER BY m.message_id DESC LIMIT 1");
 
 /// The message of that uid; where two senders chose the same, the newest.
 pub(in crate::store) fn message_by_uid(
@@ -46,16 +34,6 @@ pub(in crate::store) fn message_by_uid(
     connection
         .prepare_cached(BY_UID)?
         .query_row([uid], message_row::message)
-        .optional()
-}
-
-pub(in crate::store) fn message_by_id(
-    connection: &Connection,
-    message_id: i64,
-) -> rusqlite::Result<Option<Message>> {
-    connection
-        .prepare_cached(BY_ID)?
-        .query_row([message_id], message_row::message)
         .optional()
 }
 

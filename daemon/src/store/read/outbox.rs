@@ -1,10 +1,10 @@
-//! What waits to be sent or received, or has failed; the groups; and how far apps have read.
+//! What waits to be sent or received, or has failed.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::row;
 use crate::store::message_row;
-use crate::store::rows::{Group, OutboxSize, Page};
+use crate::store::rows::{OutboxSize, Page};
 
 /// A page begins behind the place of message `?1`. One that has left the outbox since has no place any more:
 /// the page then begins with the first of the messages accepted after it.
@@ -40,31 +40,4 @@ pub(in crate::store) fn outbox_size(connection: &Connection) -> rusqlite::Result
                 bytes: row.get::<_, i64>(1)?.unsigned_abs(),
             })
         })
-}
-
-/// All groups that are wanted.
-pub(in crate::store) fn groups(connection: &Connection) -> rusqlite::Result<Vec<Group>> {
-    connection
-        .prepare_cached("SELECT group_id, joined, code FROM groups ORDER BY group_id")?
-        .query_map([], |row| {
-            Ok(Group {
-                group_id: row.get(0)?,
-                joined: row.get(1)?,
-                code: row.get(2)?,
-            })
-        })?
-        .collect()
-}
-
-/// Where an app's cursor of that name stands; `None`: it has never been set.
-pub(in crate::store) fn cursor(
-    connection: &Connection,
-    app_id: &str,
-    name: &str,
-) -> rusqlite::Result<Option<u64>> {
-    connection
-        .prepare_cached("SELECT event_offset FROM cursors WHERE app_id = ?1 AND name = ?2")?
-        .query_row([app_id, name], |row| row.get::<_, i64>(0))
-        .optional()
-        .map(|found| found.map(i64::unsigned_abs))
 }

@@ -31,6 +31,13 @@ macro_rules! search_query {
 
 pub(super) const SEARCH: &str = search_query!();
 
+/// More content than this is not indexed in one go, unless one message alone has more.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+/// How many messages are indexed in one go while nobody wants the writer, and while a search waits for it.
+const IDLE_BATCH: usize = 200;
+pub(super) const CATCH_UP_BATCH: usize = 2000;
+
 #[derive(Deserialize)]
 struct Text<'a> {
     #[serde(borrow)]
@@ -51,10 +58,16 @@ pub(in crate::store) fn index_some(
     let mut insert =
         transaction.prepare_cached("INSERT INTO search (rowid, tokens, conversation) VALUES (?1, ?2, ?3)")?;
     let mut done = None;
+    let mut bytes = 0;
     let mut rows = queue.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
     while let Some(row) = rows.next()? {
         let message_id: i64 = row.get(0)?;
-        let text = searchable(row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_bytes()?);
+        let content = row.get_ref(3)?.as_bytes()?;
+        bytes += content.len();
+        if bytes > MAX_BATCH_BYTES && done.is_some() {
+            break;
+        }
+        let text = searchable(row.get_ref(2)?.as_str()?, content);
         if !text.is_empty() {
             insert.execute(params![message_id, text, row.get::<_, i64>(1)?.to_string()])?;
         }
@@ -69,15 +82,20 @@ pub(in crate::store) fn index_some(
     first_waiting(transaction)
 }
 
+/// Work for the writer's idle moments. Returns whether there is more.
+pub(in crate::store) fn index_when_idle(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
+    index_some(transaction, IDLE_BATCH).map(|first_waiting| first_waiting.is_some())
+}
+
 /// The first message that waits to be indexed.
-pub(in crate::store) fn first_waiting(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+fn first_waiting(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT min(message_id) FROM search_queue")?
         .query_row([], |row| row.get(0))
 }
 
 /// The last message that waits to be indexed.
-pub(in crate::store) fn last_waiting(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+pub(super) fn last_waiting(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT max(message_id) FROM search_queue")?
         .query_row([], |row| row.get(0))

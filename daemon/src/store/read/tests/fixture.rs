@@ -79,38 +79,7 @@ impl Fixture {
         time: i64,
         unread: bool,
     ) -> i64 {
-        let conversation_id: i64 = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO conversations (kind, target_id, unread, sort_time) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (kind, target_id) DO UPDATE SET unread = unread + excluded.unread, \
-                 sort_time = excluded.sort_time, listed = 1 RETURNING conversation_id",
-            )
-            .unwrap()
-            .query_row(params![key.kind.number(), key.target, unread, time], |row| {
-                row.get(0)
-            })
-            .unwrap();
-        let message_id = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO messages (conversation_id, uid, sender, sent_by_me, object_name, content, flags, \
-                 sent_time, received_time, unread) VALUES (?1, 'uid-' || ?2, ?3, 0, ?4, ?5, 3, ?2, ?2, ?6)",
-            )
-            .unwrap()
-            .insert(params![conversation_id, time, key.target, object_name, content, unread])
-            .unwrap();
-        for statement in [
-            "UPDATE conversations SET last_message = ?2 WHERE conversation_id = ?1",
-            "INSERT INTO search_queue (message_id) SELECT ?2 WHERE ?1 > 0",
-        ] {
-            self.connection
-                .prepare_cached(statement)
-                .unwrap()
-                .execute([conversation_id, message_id])
-                .unwrap();
-        }
-        message_id
+        insert(&self.connection, key, object_name, content, time, unread).unwrap()
     }
 
     pub(super) fn log(&self, kind: i64, message_id: i64, detail: &str) -> u64 {
@@ -132,4 +101,44 @@ impl Fixture {
             )
             .unwrap()
     }
+}
+
+/// A message that has come in, as the writer stores it, and its place in the index's queue.
+pub(super) fn insert(
+    connection: &Connection,
+    key: &ConversationKey,
+    object_name: &str,
+    content: &[u8],
+    time: i64,
+    unread: bool,
+) -> rusqlite::Result<i64> {
+    let conversation_id: i64 = connection
+        .prepare_cached(
+            "INSERT INTO conversations (kind, target_id, unread, sort_time) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (kind, target_id) DO UPDATE SET unread = unread + excluded.unread, \
+             sort_time = excluded.sort_time, listed = 1 RETURNING conversation_id",
+        )?
+        .query_row(params![key.kind.number(), key.target, unread, time], |row| {
+            row.get(0)
+        })?;
+    let message_id = connection
+        .prepare_cached(
+            "INSERT INTO messages (conversation_id, uid, sender, sent_by_me, object_name, content, flags, \
+             sent_time, received_time, unread) VALUES (?1, 'uid-' || ?2, ?3, 0, ?4, ?5, 3, ?2, ?2, ?6)",
+        )?
+        .insert(params![
+            conversation_id,
+            time,
+            key.target,
+            object_name,
+            content,
+            unread
+        ])?;
+    connection
+        .prepare_cached("UPDATE conversations SET last_message = ?2 WHERE conversation_id = ?1")?
+        .execute([conversation_id, message_id])?;
+    connection
+        .prepare_cached("INSERT INTO search_queue (message_id) VALUES (?1)")?
+        .execute([message_id])?;
+    Ok(message_id)
 }

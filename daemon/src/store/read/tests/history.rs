@@ -1,6 +1,7 @@
-use super::super::history::{history, message_by_id, message_by_uid};
+use super::super::history::{history, message_by_uid};
 use super::super::row::MAX_PAGE_BYTES;
 use super::fixture::{Fixture, group, private};
+use crate::store::message_row;
 use crate::store::rows::Page;
 
 fn ids(page: &Page) -> Vec<i64> {
@@ -93,14 +94,19 @@ fn a_person_and_a_group_of_one_name_are_two_conversations() {
 fn a_message_is_found_by_its_id_and_by_its_uid() {
     let fixture = Fixture::new();
     let message_id = fixture.receive(&group("team"), "hello", 7);
-    let found = message_by_id(&fixture.connection, message_id).unwrap().unwrap();
+    let found = message_row::by_id(&fixture.connection, message_id)
+        .unwrap()
+        .unwrap();
     assert_eq!(found.conversation, group("team"));
     assert_eq!((found.uid.as_str(), found.sent_time), ("uid-7", 7));
     assert_eq!(found.content, br#"{"content":"hello"}"#);
     assert!(found.unread && !found.sent_by_me && !found.no_receiver);
     assert_eq!(message_by_uid(&fixture.connection, "uid-7").unwrap(), Some(found));
     assert_eq!(message_by_uid(&fixture.connection, "uid-8").unwrap(), None);
-    assert_eq!(message_by_id(&fixture.connection, message_id + 1).unwrap(), None);
+    assert_eq!(
+        message_row::by_id(&fixture.connection, message_id + 1).unwrap(),
+        None
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! On a database in memory that the migrations have made.
+//! On a database in memory that the migrations have made, and, in `store`, through the store's threads.
 
 mod change;
 mod conversations;
@@ -8,3 +8,4 @@ mod log;
 mod outbox;
 mod plans;
 mod search;
+mod store;

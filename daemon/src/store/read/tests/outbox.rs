@@ -1,6 +1,6 @@
-use super::super::outbox::{cursor, groups, outbox};
+use super::super::outbox::outbox;
 use super::fixture::{Fixture, private};
-use crate::store::rows::{Group, OutboxSize};
+use crate::store::rows::OutboxSize;
 
 fn ids(fixture: &Fixture, after: Option<i64>, limit: usize) -> (Vec<i64>, bool) {
     let (page, _) = outbox(&fixture.connection, after, limit).unwrap();
@@ -56,28 +56,4 @@ fn the_size_of_the_outbox_counts_what_waits_to_be_sent() {
         (page.messages.len(), size),
         (3, OutboxSize { messages: 2, bytes })
     );
-}
-
-#[test]
-fn groups_and_cursors_are_read_as_they_were_set() {
-    let fixture = Fixture::new();
-    fixture
-        .connection
-        .execute_batch(
-            "INSERT INTO groups (group_id, joined, code) VALUES ('team', 5, 0), ('closed', 6, 22406); \
-             INSERT INTO cursors (app_id, name, event_offset) VALUES ('org.a', 'main', 7);",
-        )
-        .unwrap();
-    let group = |group_id: &str, joined, code| Group {
-        group_id: group_id.to_owned(),
-        joined,
-        code,
-    };
-    assert_eq!(
-        groups(&fixture.connection).unwrap(),
-        [group("closed", 6, 22406), group("team", 5, 0)]
-    );
-    assert_eq!(cursor(&fixture.connection, "org.a", "main").unwrap(), Some(7));
-    assert_eq!(cursor(&fixture.connection, "org.a", "other").unwrap(), None);
-    assert_eq!(cursor(&fixture.connection, "org.b", "main").unwrap(), None);
 }

@@ -41,7 +41,6 @@ fn a_page_of_history_is_one_walk_along_its_index() {
 #[test]
 fn a_message_is_looked_up() {
     assert_walks(history::BY_UID, "SEARCH m USING INDEX messages_uid (uid=?)");
-    assert_walks(history::BY_ID, "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)");
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! What the calls about messages want from the store: a border, so that a test can play it.
 
+mod of_store;
+
 use std::time::Duration;
 
 use tonic::{Status, async_trait};
 
 use super::convert;
 use crate::hub::LogSource;
+use crate::store::StoreError;
+use crate::store::read::{ConversationChange, ConversationPage, ConversationToken, UpdateError};
 use crate::store::rows::{
     Conversation, ConversationKey, Group, Message, OutboxSize, Outgoing, Page, SendError,
 };
-use crate::store::{ConversationChange, ConversationPage, ConversationToken, StoreError};
 
 /// How long the store may take to answer a call.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -67,7 +70,7 @@ pub trait Archive: LogSource {
         &self,
         key: ConversationKey,
         change: ConversationChange,
-    ) -> Result<Conversation, StoreError>;
+    ) -> Result<Conversation, UpdateError>;
 
     /// Up to and with a message, or all; returns how many stay unread.
     async fn mark_read(&self, key: ConversationKey, up_to: Option<i64>) -> Result<u64, StoreError>;

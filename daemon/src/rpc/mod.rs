@@ -24,7 +24,6 @@ mod diagnose;
 mod event;
 mod group;
 mod message;
-mod of_store;
 mod panics;
 mod server;
 mod session;

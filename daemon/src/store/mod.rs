@@ -13,6 +13,7 @@
 mod account;
 mod check;
 mod damage;
+mod epoch;
 mod files;
 mod group_commit;
 mod idle;
@@ -20,7 +21,7 @@ mod installation;
 mod log;
 mod message_row;
 mod migrate;
-mod pending;
+pub mod read;
 mod reader;
 pub mod rows;
 mod salvage;
@@ -40,7 +41,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use account::{AccountKey, OpenError, OpenedAccount};
 pub use check::{AccountCheck, AccountReport, QuickCheck};
-pub use pending::{ConversationChange, ConversationPage, ConversationToken, InvalidToken};
+pub use epoch::OtherEpoch;
 pub use session::{Secret, Session};
 
 use group_commit::Task;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use imd::hub::{LogError, LogSource};
 use imd::link::BoxFuture;
 use imd::rpc::Archive;
+use imd::store::StoreError;
+use imd::store::read::{ConversationChange, ConversationPage, ConversationToken, MAX_DRAFT, UpdateError};
 use imd::store::rows::{
     Conversation, ConversationKey, ConversationKind, Group, LogContent, LogEntry, LogPage, Message,
     OutboxSize, Outgoing, Page, SendError, Tip,
 };
-use imd::store::{ConversationChange, ConversationPage, ConversationToken, StoreError};
 use tokio::sync::watch;
 
 /// A store without an account until [`FakeArchive::open`].
@@ -417,13 +418,16 @@ impl Archive for FakeArchive {
         &self,
         key: ConversationKey,
         change: ConversationChange,
-    ) -> Result<Conversation, StoreError> {
+    ) -> Result<Conversation, UpdateError> {
         let mut state = self.account().await?;
         let conversation = state
             .conversations
             .entry(key.clone())
             .or_insert_with(|| empty(key));
         if let Some(draft) = change.draft {
+            if draft.len() > MAX_DRAFT {
+                return Err(UpdateError::DraftTooLong(draft.len()));
+            }
             conversation.draft = draft;
         }
         conversation.pinned = change.pinned.unwrap_or(conversation.pinned);

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{id, invalid, malformed};
 use crate::hub::Cursor;
+use crate::store::read::{ConversationChange, ConversationToken};
 use crate::store::rows::{ConversationKey, ConversationKind, Outgoing};
-use crate::store::{ConversationChange, ConversationToken};
 
 /// The longest content of a message, in bytes.
 const CONTENT: usize = 128 * 1024;
@@ -25,9 +25,6 @@ const OWN: &str = "imd:";
 /// Saved, and saved and counted.
 const SAVED: u32 = 1;
 const COUNTED: u32 = 3;
-
-/// The longest draft, in bytes.
-const DRAFT: usize = 8 * 1024;
 
 /// The longest query of a search, in bytes.
 const QUERY: usize = 256;
@@ -208,12 +205,6 @@ pub(in crate::rpc) fn page_token(text: &str) -> Result<Option<ConversationToken>
 pub(in crate::rpc) fn change(
     request: v1::UpdateConversationRequest,
 ) -> Result<(ConversationKey, ConversationChange), Invalid> {
-    let length = request.draft.as_ref().map_or(0, String::len);
-    if length > DRAFT {
-        return Err(wrong(format!(
-            "the draft has {length} bytes; at most {DRAFT} are allowed"
-        )));
-    }
     let change = ConversationChange {
         draft: request.draft,
         pinned: request.pinned,

@@ -6,7 +6,7 @@ use imd_proto::imd::v1;
 
 use super::message::{key, message};
 use super::{code, timestamp};
-use crate::store::ConversationPage;
+use crate::store::read::ConversationPage;
 use crate::store::rows::{Conversation, Group};
 
 pub(in crate::rpc) fn conversation(conversation: Conversation) -> v1::Conversation {

@@ -23,6 +23,7 @@ pub(super) use session::{app, callback, finding, status, status_change};
 use crate::hub::LogError;
 use crate::link::Stopped;
 use crate::store::StoreError;
+use crate::store::read::UpdateError;
 use crate::store::rows::SendError;
 
 pub(super) fn timestamp(time: UnixTime) -> Timestamp {
@@ -88,6 +89,15 @@ impl Failed for SendError {
             Self::Full { .. } | Self::Storage(_) | Self::Store(_) => Code::PROTOCOL_MESSAGE_SAVED_ERROR,
         };
         to_status(code, self.to_string())
+    }
+}
+
+impl Failed for UpdateError {
+    fn into_status(self) -> Status {
+        match self {
+            Self::DraftTooLong(_) => to_status(Code::BIZ_ERROR_INVALID_PARAMETER, self.to_string()),
+            Self::Store(error) => error.into_status(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How far apps have read the log.
 
-use rusqlite::OptionalExtension as _;
+use rusqlite::{OptionalExtension as _, Transaction};
 
 use crate::store::{Store, StoreError};
 
@@ -10,14 +10,8 @@ impl Store {
     /// # Errors
     /// It cannot be read.
     pub async fn cursor(&self, app_id: String, name: String) -> Result<Option<u64>, StoreError> {
-        self.write(move |transaction| {
-            transaction
-                .prepare_cached("SELECT event_offset FROM cursors WHERE app_id = ?1 AND name = ?2")?
-                .query_row((&app_id, &name), |row| row.get::<_, i64>(0))
-                .map(i64::unsigned_abs)
-                .optional()
-        })
-        .await
+        self.write(move |transaction| cursor(transaction, &app_id, &name))
+            .await
     }
 
     /// Moves a cursor forward; it never moves back, so the order of two acknowledgements does not matter.
@@ -25,17 +19,36 @@ impl Store {
     /// # Errors
     /// It is where it was.
     pub async fn set_cursor(&self, app_id: String, name: String, offset: u64) -> Result<(), StoreError> {
-        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        self.write(move |transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO cursors (app_id, name, event_offset) VALUES (?1, ?2, ?3)
-                     ON CONFLICT DO UPDATE SET event_offset = excluded.event_offset
-                     WHERE excluded.event_offset > event_offset",
-                )?
-                .execute((&app_id, &name, offset))?;
-            Ok(())
-        })
-        .await
+        self.write(move |transaction| set_cursor(transaction, &app_id, &name, offset))
+            .await
     }
+}
+
+pub(in crate::store) fn cursor(
+    transaction: &Transaction<'_>,
+    app_id: &str,
+    name: &str,
+) -> rusqlite::Result<Option<u64>> {
+    transaction
+        .prepare_cached("SELECT event_offset FROM cursors WHERE app_id = ?1 AND name = ?2")?
+        .query_row((app_id, name), |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+        .optional()
+}
+
+pub(in crate::store) fn set_cursor(
+    transaction: &Transaction<'_>,
+    app_id: &str,
+    name: &str,
+    offset: u64,
+) -> rusqlite::Result<()> {
+    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+    transaction
+        .prepare_cached(
+            "INSERT INTO cursors (app_id, name, event_offset) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET event_offset = excluded.event_offset
+             WHERE excluded.event_offset > event_offset",
+        )?
+        .execute((app_id, name, offset))?;
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The writes of messages: each is a small function over a transaction, and a method of the store that runs
 //! it in the group commit.
 
-mod cursors;
+pub(super) mod cursors;
 mod groups;
 pub(super) mod housekeeping;
 mod log;

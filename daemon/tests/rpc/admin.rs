@@ -11,11 +11,15 @@ use tonic_reflection::pb::{v1 as reflection, v1alpha as reflection_alpha};
 
 use crate::support::*;
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 9] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "imd.v1.AdminService",
+    "imd.v1.ConversationService",
+    "imd.v1.EventService",
+    "imd.v1.GroupService",
+    "imd.v1.MessageService",
     "imd.v1.SessionService",
 ];
 
@@ -181,7 +185,8 @@ async fn a_panic_ends_its_own_call_and_is_logged_as_a_fault_of_imd() {
 async fn health_is_serving_for_the_daemon_and_each_service() {
     let daemon = Daemon::start();
     let mut health = HealthClient::new(daemon.channel().await);
-    for service in ["", "imd.v1.SessionService", "imd.v1.AdminService"] {
+    let own = SERVICES.into_iter().filter(|service| service.starts_with("imd."));
+    for service in own.chain([""]) {
         let request = HealthCheckRequest {
             service: service.to_owned(),
         };

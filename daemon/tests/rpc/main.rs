@@ -14,4 +14,5 @@ mod events;
 mod hostile;
 mod messages;
 mod session;
+mod stored;
 mod support;

@@ -8,7 +8,8 @@ use hyper_util::rt::TokioIo;
 use imd::clock;
 use imd::hub::Hub;
 use imd::link::{Command, Handle};
-use imd::rpc::{About, Diagnose, Finding, Limits, ServeError, Services, Stop, Verdict, serve};
+use imd::rpc::{About, Archive, Diagnose, Finding, Limits, ServeError, Services, Stop, Verdict, serve};
+use imd::store::Store;
 use imd_core::ConnectPhase;
 use imd_core::account::AppKey;
 use imd_core::io::{
@@ -73,6 +74,16 @@ impl Daemon {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
+        let archive = FakeArchive::default();
+        Self::over(Arc::new(archive.clone()), archive, limits)
+    }
+
+    /// With the store itself.
+    pub(crate) fn with_store(store: Store) -> Self {
+        Self::over(Arc::new(store), FakeArchive::default(), Limits::default())
+    }
+
+    fn over(served: Arc<dyn Archive>, archive: FakeArchive, limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("imd.sock");
         let listener = ListenerOptions::new()
@@ -82,12 +93,11 @@ impl Daemon {
             .unwrap();
         let (link, commands) = Handle::new();
         let hub = Arc::new(Hub::default());
-        let archive = FakeArchive::default();
         let stop = Stop::default();
         let services = Services {
             link,
             hub: Arc::clone(&hub),
-            archive: Arc::new(archive.clone()),
+            archive: served,
             about: About {
                 version: "0.0.0-test".to_owned(),
                 instance: "imd".to_owned(),
@@ -98,13 +108,13 @@ impl Daemon {
             diagnose: Arc::new(Checks),
             limits,
         };
-        let served = tokio::spawn(serve(listener, services, stop.clone()));
+        let serving = tokio::spawn(serve(listener, services, stop.clone()));
         Self {
             hub,
             archive,
             stop,
             commands,
-            served,
+            served: serving,
             path,
             _directory: directory,
         }

@@ -394,13 +394,21 @@ async fn a_hundred_near_the_end_share_one_read() {
     }
     assert_eq!(fake.pages.load(Ordering::Relaxed), 0);
     for round in 1..=10 {
-        fake.grow(5);
-        let told: Vec<_> = subscriptions
-            .iter_mut()
-            .map(|subscription| up_to(subscription, 10 + 5 * round))
+        let waiting: Vec<_> = subscriptions
+            .drain(..)
+            .map(|mut subscription| {
+                tokio::spawn(async move {
+                    let told = up_to(&mut subscription, 10 + 5 * round).await;
+                    (subscription, told)
+                })
+            })
             .collect();
-        for told in told {
-            assert_eq!(told.await.len(), 5);
+        settle().await;
+        fake.grow(5);
+        for one in waiting {
+            let (subscription, told) = soon(one).await.unwrap();
+            assert_eq!(told.len(), 5);
+            subscriptions.push(subscription);
         }
         assert_eq!(
             fake.pages.load(Ordering::Relaxed),

@@ -480,7 +480,7 @@ fn disconnect() -> impl Strategy<Value = Words> {
 }
 
 fn hint() -> impl Strategy<Value = Option<u64>> {
-    select(&[None, None, None, Some(0), Some(3), Some(45), Some(200)][..])
+    select(&[None, None, None, Some(0), Some(3), Some(45), Some(200), Some(100_000)][..])
 }
 
 /// An `im-code` that ends nothing: of a looping row, or of no row.

@@ -133,7 +133,8 @@ impl Core {
         } else {
             Refusal { code, text }
         };
-        let lenient = !explicit && target.verified && in_use.accepted;
+        let lenient =
+            !explicit && target.verified && in_use.accepted && target.lenient_tries < LENIENCY.len();
         if lenient && target.tokens.rotate_to_untried() {
             self.fail(
                 now,

@@ -44,6 +44,8 @@ pub enum Cause {
     Hint,
     /// Leniency with a token: nothing but another token shortens it.
     Lenient,
+    /// Either of the two.
+    TableOrLenient,
     /// Three short lives: only a connect shortens it.
     Guard,
 }
@@ -111,6 +113,7 @@ impl Pace {
         if let (Some(wait), Some(table)) = (self.wait.as_mut(), table) {
             wait.span.from = wait.span.from.min(table.span.from);
             wait.span.to = wait.span.to.max(table.span.to);
+            wait.cause = Cause::TableOrLenient;
         }
     }
 
@@ -179,6 +182,10 @@ impl Pace {
                 // What was due is no longer waiting when the table restarts.
                 self.failures = (0, if was_due { self.failures.1.max(1) } else { 1 });
             }
+            Some(wait) if wait.cause == Cause::TableOrLenient => {
+                wait.span.from = now;
+                self.failures.0 = 0;
+            }
             Some(_) | None => self.failures.0 = 0,
         }
     }
@@ -186,7 +193,7 @@ impl Pace {
     /// A token that was not tried yet need not wait for one that is refused.
     pub fn fresh_token(&mut self, now: BootTime) {
         if let Some(wait) = self.wait.as_mut()
-            && wait.cause == Cause::Lenient
+            && [Cause::Lenient, Cause::TableOrLenient].contains(&wait.cause)
         {
             wait.span.from = now;
             self.failures.0 = 0;
@@ -194,9 +201,14 @@ impl Pace {
     }
 
     /// There is a network again: at once, but no firm wait is cut short.
-    pub fn network_back(&mut self) {
+    pub fn network_back(&mut self, now: BootTime) {
         self.failures.0 = 0;
         self.wait = self.wait.filter(|wait| wait.cause != Cause::Table);
+        if let Some(wait) = self.wait.as_mut()
+            && wait.cause == Cause::TableOrLenient
+        {
+            wait.span.from = now;
+        }
     }
 
     pub fn dialed(&mut self) {

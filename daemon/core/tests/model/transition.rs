@@ -300,8 +300,17 @@ pub fn case() -> impl Strategy<Value = Vec<Transition>> {
 
 /// Most cases begin as most days do, so that the rest happens to a connection that somebody wants.
 fn opening() -> impl Strategy<Value = Vec<Transition>> {
-    let all_init = || (0..APPS).map(|app| Transition::Init(App(app), Key::Demo)).collect::<Vec<_>>();
-    let first = |wish: Wish| Transition::Connect(Wish { one_call: None, ..wish });
+    let all_init = || {
+        (0..APPS)
+            .map(|app| Transition::Init(App(app), Key::Demo))
+            .collect::<Vec<_>>()
+    };
+    let first = |wish: Wish| {
+        Transition::Connect(Wish {
+            one_call: None,
+            ..wish
+        })
+    };
     prop_oneof![
         1 => Just(Vec::new()),
         3 => wish().prop_map(move |wish| {
@@ -332,6 +341,17 @@ const WELL: Reply = Reply {
     online: OnlineStep::Received,
 };
 
+fn doubts() -> impl Strategy<Value = Transition> {
+    prop_oneof![
+        Just(Transition::NetworkChanged),
+        Just(Transition::Network { available: false }),
+        (0_u64..40_000).prop_map(|asleep| Transition::Resumed {
+            asleep: Duration::from_millis(asleep)
+        }),
+        (0_u64..40_000).prop_map(|span| Transition::Pass(Duration::from_millis(span))),
+    ]
+}
+
 /// One transition, or several of one kind in a row: what only shows when a thing happens again and again.
 fn stretch() -> impl Strategy<Value = Vec<Transition>> {
     let several = |one: Vec<Transition>, times: usize| one.repeat(times);
@@ -360,6 +380,13 @@ fn stretch() -> impl Strategy<Value = Vec<Transition>> {
         // From server to server.
         1 => (elsewhere(), 1_usize..9)
             .prop_map(move |(words, times)| several(vec![dialing(Connack::Refuse(words))], times)),
+        // A link that is dead, and news that cast doubt on it.
+        1 => doubts().prop_map(move |doubt| {
+            let mut all = vec![next];
+            all.extend(come_up());
+            all.extend([Transition::HalfOpen, doubt, next, next, next]);
+            all
+        }),
         // Several apps at once.
         2 => vec(wish(), 2..4).prop_map(|wishes| wishes.into_iter().map(Transition::Connect).collect()),
     ]
@@ -525,7 +552,18 @@ fn disconnect() -> impl Strategy<Value = Words> {
 }
 
 fn hint() -> impl Strategy<Value = Option<u64>> {
-    select(&[None, None, None, Some(0), Some(3), Some(45), Some(200), Some(100_000)][..])
+    select(
+        &[
+            None,
+            None,
+            None,
+            Some(0),
+            Some(3),
+            Some(45),
+            Some(200),
+            Some(100_000),
+        ][..],
+    )
 }
 
 /// An `im-code` that ends nothing: of a looping row, or of no row.

@@ -1,32 +1,56 @@
 //! Between the core's types and the store's rows: neither knows the other.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use imd_core::Code;
 use imd_core::account::{Account, AppKey, Invalid, Token, UserId};
 use imd_core::io::{OpenFailure, Opened, Remembered};
 
 use crate::link::{BoxFuture, Vault};
-use crate::store::{AccountKey, Secret, Session, Store};
+use crate::store::{AccountCheck, AccountKey, Secret, Session, Store};
 
 /// The store, as the link wants it.
 #[derive(Clone)]
 pub struct StoreRows {
     store: Store,
+    /// The wanted state as it was last given to the store, for the doctor.
+    remembered: Arc<Mutex<Option<Remembered>>>,
 }
 
 impl StoreRows {
+    /// `remembered`: what the last run left.
     #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, remembered: Option<Remembered>) -> Self {
+        Self {
+            store,
+            remembered: Arc::new(Mutex::new(remembered)),
+        }
+    }
+
+    /// The wanted state as it was last given to the store.
+    #[must_use]
+    pub fn remembered(&self) -> Option<Remembered> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The doctor's look at the store.
+    ///
+    /// # Errors
+    /// Why it could not be taken, for people to read.
+    pub async fn check(&self) -> Result<AccountCheck, String> {
+        self.store.check().await.map_err(|error| error.to_string())
     }
 }
 
 impl Vault for StoreRows {
     fn persist(&self, remembered: Remembered) -> BoxFuture<Result<(), String>> {
         let store = self.store.clone();
-        Box::pin(async move {
-            let row = session(&remembered);
-            store.save_session(row).await.map_err(|error| error.to_string())
-        })
+        let row = session(&remembered);
+        *self.remembered.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
+        Box::pin(async move { store.save_session(row).await.map_err(|error| error.to_string()) })
     }
 
     fn open_account(&self, account: Account) -> BoxFuture<Result<Opened, OpenFailure>> {
@@ -109,7 +133,7 @@ mod tests {
             session_file: dir.path().join("session.json"),
         };
         let (store, _) = Store::start(paths.clone(), true).unwrap();
-        let rows = StoreRows::new(store);
+        let rows = StoreRows::new(store, None);
         rows.persist(state()).await.unwrap();
         let opened = rows.open_account(state().account().unwrap()).await.unwrap();
         assert_eq!(opened.note, None);

@@ -202,7 +202,7 @@ fn two_daemons_with_one_login_stop_fighting() {
         let guarded = statuses
             .iter()
             .position(|status| status.reason.contains("signed in elsewhere?"));
-        guarded.ok_or(statuses)
+        guarded.ok_or(Box::new(statuses))
     });
     let [first, second] = &daemons;
     let other = if guarded == 0 { second } else { first };

@@ -75,7 +75,7 @@ impl ClientBuilder {
                 (None, None) => default_socket(DEFAULT_INSTANCE),
             },
         };
-        Ok(path?)
+        path.map_err(|error| Error::no_path(&error))
     }
 
     /// Dials the daemon, checks that the socket is one of this user's, binds, and gives the App Key.

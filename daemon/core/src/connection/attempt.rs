@@ -41,6 +41,17 @@ impl Core {
         }
     }
 
+    /// The user has become known while the next attempt waits: history need not wait with it.
+    pub(super) fn open_ahead(&mut self) {
+        let Want::On(target) = &self.want else { return };
+        let Some(account) = target.account() else { return };
+        if matches!(&self.database, Database::Open(open, _) if *open == account) {
+            self.tell_database();
+        } else {
+            self.open(account);
+        }
+    }
+
     pub(super) fn open(&mut self, account: Account) {
         if matches!(&self.database, Database::Opening(opening) if *opening == account) {
             return;
@@ -50,18 +61,21 @@ impl Core {
     }
 
     /// An attempt begins, if there is a network.
-    pub(super) fn attempt(&mut self, now: Now) {
+    fn attempt(&mut self, now: Now) {
         let Want::On(target) = &mut self.want else { return };
+        if self.network == Network::Available {
+            target.attempt = target.attempt.saturating_add(1);
+        }
+        self.dial(now);
+    }
+
+    /// The attempt that is under way dials, if there is a network.
+    pub(super) fn dial(&mut self, now: Now) {
         if self.network == Network::Unavailable {
             self.link = Link::Paused { hold: None };
             "no network".clone_into(&mut self.reason);
             return;
         }
-        target.attempt = target.attempt.saturating_add(1);
-        self.dial(now);
-    }
-
-    pub(super) fn dial(&mut self, now: Now) {
         let epoch = self.next_epoch();
         let Want::On(target) = &mut self.want else { return };
         let servers = self.config.servers.of(&target.app_key);

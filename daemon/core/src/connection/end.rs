@@ -31,8 +31,12 @@ impl Core {
 
     /// Disconnect and logout: they end the one connection for every app.
     pub(super) fn sign_out(&mut self, now: Now, by: &Requester, logout: bool) {
+        if let Want::Off(_) = &self.want {
+            self.sign_out_while_off(logout);
+            return;
+        }
         let Want::On(target) = std::mem::replace(&mut self.want, Want::Off(Ending::default())) else {
-            return self.sign_out_while_off(logout);
+            return;
         };
         let verb = if logout { "logged out" } else { "disconnected" };
         let text = format!("{verb} by {by}");
@@ -112,10 +116,11 @@ impl Core {
             code: Code::RC_CONNECT_TIMEOUT,
             text: format!("no connection within the time limit; last: {}", self.reason),
         };
-        self.settle(&Err(refusal.clone()), |waiter| {
-            waiter.deadline.is_some_and(|deadline| deadline <= now.boot)
-        });
-        if !self.is_wanted() {
+        let passed = |waiter: &Waiter| waiter.deadline.is_some_and(|deadline| deadline <= now.boot);
+        let unlimited = matches!(&self.want, Want::On(target) if target.verified);
+        if unlimited || self.callers.waiters().any(|(_, waiter)| !passed(waiter)) {
+            self.settle(&Err(refusal), passed);
+        } else {
             self.end(&refusal);
         }
     }

@@ -175,6 +175,7 @@ impl Core {
         self.settle(&Err(refusal.clone()), |waiter| waiter.token == refused);
         if unnamed && let Some(user_id) = next_user {
             self.user_is(&user_id);
+            self.open_ahead();
         }
         let wait = match lenient_wait {
             Some(wait) if accepted => FailureWait::Lenient(wait),

@@ -127,6 +127,8 @@ pub(crate) struct Pulse {
     pinged: BootTime,
     unacknowledged: Option<BootTime>,
     probe: Option<BootTime>,
+    /// CONNACK, or the last time the machine woke up: no wait counts from before.
+    awake_since: BootTime,
 }
 
 impl Pulse {
@@ -137,6 +139,7 @@ impl Pulse {
             pinged: now,
             unacknowledged: None,
             probe: None,
+            awake_since: now,
         }
     }
 
@@ -157,7 +160,9 @@ impl Pulse {
     /// The machine has slept: what was missed meanwhile is no sign of death.
     pub(crate) fn woke(&mut self, now: BootTime) {
         self.received = now;
-        self.unacknowledged = self.unacknowledged.map(|_| now);
+        self.awake_since = now;
+        self.probe = None;
+        self.unacknowledged(self.unacknowledged);
     }
 
     /// A PINGREQ goes out whose answer must come soon.
@@ -168,7 +173,7 @@ impl Pulse {
     }
 
     pub(crate) fn unacknowledged(&mut self, since: Option<BootTime>) {
-        self.unacknowledged = since;
+        self.unacknowledged = since.map(|since| since.max(self.awake_since));
     }
 
     /// When the next PINGREQ is due; `None` while one is on its way.

@@ -158,6 +158,8 @@ impl Core {
                 return;
             }
         }
+        // What the input has made due at once, such as a limit of 0 or a packet that is long overdue.
+        self.expire(now);
         self.publish();
     }
 
@@ -229,14 +231,23 @@ impl Core {
         self.push(Action::Callback { connect, callback });
     }
 
-    /// Carries out what is due, each thing at most once: what one of them starts is due later.
+    /// Carries out what is due, each thing at most once: what one of them starts is due later. The limits
+    /// come first, so that a late wake-up makes no attempt for callers who are gone.
     fn expire(&mut self, now: Now) {
+        let passed = |deadline: BootTime| deadline <= now.boot;
+        if self
+            .callers
+            .waiters()
+            .any(|(_, waiter)| waiter.deadline.is_some_and(passed))
+        {
+            self.time_limits(now);
+        }
         while let Some((at, wake_up)) = self.poll_timeout()
             && at <= now.boot
         {
             match wake_up {
                 WakeUp::TimeLimit => self.time_limits(now),
-                WakeUp::NextAttempt => self.attempt(now),
+                WakeUp::NextAttempt => self.open_or_dial(now, Next::Attempt),
                 WakeUp::DialLimit => self.overdue(
                     now,
                     Code::RC_CONN_ACK_TIMEOUT,
@@ -279,6 +290,7 @@ impl Core {
             (Some(_), Some(token)) => {
                 let user_id = remembered.user_id.clone();
                 let target = Target::new(remembered.app_key.clone(), user_id, token, true);
+                "connecting, as before the daemon started".clone_into(&mut self.reason);
                 self.want = Want::On(Box::new(target));
             }
             (_, None) | (None, Some(_)) => {
@@ -317,7 +329,10 @@ impl Core {
             }
             Err(failure) => {
                 self.database = Database::Closed;
-                self.database_failed(failure);
+                // The account of the last run matters to nobody once another, or none yet, is wanted.
+                if matches!(&self.want, Want::On(target) if target.account().as_ref() == Some(account)) {
+                    self.database_failed(failure);
+                }
             }
         }
     }

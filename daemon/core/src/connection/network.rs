@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::backoff::FIRST;
-use super::link::{Hold, Link, Wait, held};
+use super::link::{Hold, Link, Next, Wait, held};
 use super::target::Want;
 use crate::io::{Action, HangUp, Network};
 use crate::time::Now;
@@ -85,7 +85,7 @@ impl Core {
                 "the network is back".clone_into(&mut self.reason);
                 self.link = Link::Waiting { until, why };
             }
-            Some(_) | None => self.attempt(now),
+            Some(_) | None => self.open_or_dial(now, Next::Attempt),
         }
     }
 }

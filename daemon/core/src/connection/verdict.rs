@@ -66,7 +66,8 @@ pub(crate) fn terminal(code: Code) -> Verdict {
 fn by_reason(words: &ServerWords, packet: Packet) -> Verdict {
     let retry = |code| Verdict::Retry {
         code,
-        after: words.retry_after,
+        // A hint of 0 says nothing, and taken by its word it would dial without end.
+        after: words.retry_after.filter(|after| !after.is_zero()),
     };
     match (words.reason, packet) {
         (0x9C | 0x9D, _) => Verdict::Redirect {

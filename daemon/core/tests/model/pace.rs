@@ -1,0 +1,209 @@
+//! When the next attempt may come, and when it must: the reconnect table, hints, leniency and the
+//! short-life guard, kept as bounds, because the core draws its jitter from its own seed.
+
+use std::time::Duration;
+
+use imd_core::time::BootTime;
+
+/// The reconnect table, in milliseconds; its last entry holds for ever.
+const TABLE: [u64; 10] = [50, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000];
+/// The tries a refused token gets on a reconnect, in seconds.
+const LENIENCY: [u64; 3] = [4, 16, 64];
+const SHORT_LIFE: Duration = Duration::from_secs(150);
+const GUARD_WAIT: Duration = Duration::from_secs(64);
+const STABLE: Duration = Duration::from_secs(20);
+pub const MAX_HOPS: usize = 5;
+
+/// A stretch of time: what is noticed late may count from when it was due or from when it was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub from: BootTime,
+    pub to: BootTime,
+}
+
+impl Span {
+    pub fn at(now: BootTime) -> Self {
+        Self { from: now, to: now }
+    }
+
+    fn after(self, least: Duration, most: Duration) -> Self {
+        Self {
+            from: self.from + least,
+            to: self.to + most,
+        }
+    }
+}
+
+/// What a wait is for, and so what may shorten it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The table: a change of the network, a resume and a connect shorten it.
+    Table,
+    /// A hint of the server: nothing shortens it.
+    Hint,
+    /// Leniency with a token: nothing but another token shortens it.
+    Lenient,
+    /// Three short lives: only a connect shortens it.
+    Guard,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    pub span: Span,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// How many failures the table has counted since its restart: at least, at most.
+    failures: (usize, usize),
+    pub wait: Option<Wait>,
+    /// Bare EOFs soon after a login: at least, at most.
+    short_lives: (usize, usize),
+    /// Redirects followed since the last wait or login, and since the last login.
+    pub hops: usize,
+    pub hops_since_login: usize,
+}
+
+impl Pace {
+    /// An attempt failed, or a link.
+    pub fn failed(&mut self, noticed: Span) {
+        let (least, most) = bounds(self.failures);
+        let (span, cause) = match self.short_lives {
+            (3.., _) => (noticed.after(GUARD_WAIT, GUARD_WAIT), Cause::Guard),
+            (_, 3..) => (noticed.after(least, most.max(GUARD_WAIT)), Cause::Guard),
+            (_, _) => (noticed.after(least, most), Cause::Table),
+        };
+        self.wait = Some(Wait { span, cause });
+        let guarded = usize::from(cause == Cause::Guard);
+        self.failures = ((self.failures.0 + 1).saturating_sub(guarded), self.failures.1 + 1);
+        self.hops = 0;
+    }
+
+    // The following three come after `failed` or `lived`, and replace its wait.
+
+    /// The server said when to come back. The table may, or may not, count this as a failure.
+    pub fn hinted(&mut self, noticed: Span, hint: Duration) {
+        let (_, most) = bounds(self.failures);
+        self.wait = Some(Wait {
+            span: noticed.after(hint, hint.max(most)),
+            cause: Cause::Hint,
+        });
+        self.failures.0 = self.failures.0.saturating_sub(1);
+    }
+
+    /// A token that was good before is refused, for this time (at least, at most) since.
+    pub fn lenient(&mut self, noticed: Span, refusals: (usize, usize)) {
+        let wait = |refusal: usize| Duration::from_secs(LENIENCY[refusal.min(LENIENCY.len() - 1)]);
+        self.wait = Some(Wait {
+            span: noticed.after(wait(refusals.0), wait(refusals.1)),
+            cause: Cause::Lenient,
+        });
+        self.failures.0 = self.failures.0.saturating_sub(1);
+    }
+
+    /// Either the table or leniency: the design leaves the order of tokens open here.
+    pub fn lenient_or_failed(&mut self, noticed: Span, refusals: (usize, usize)) {
+        let table = self.wait;
+        self.lenient(noticed, refusals);
+        if let (Some(wait), Some(table)) = (self.wait.as_mut(), table) {
+            wait.span.from = wait.span.from.min(table.span.from);
+            wait.span.to = wait.span.to.max(table.span.to);
+        }
+    }
+
+    /// A link that was up has ended. Its life may count from CONNACK or from the login's end.
+    pub fn lived(&mut self, noticed: Span, accepted: BootTime, logged_in: Option<BootTime>, bare_eof: bool) {
+        let most = noticed.to.since(accepted);
+        let least = logged_in.map_or(Duration::ZERO, |since| noticed.from.since(since));
+        if logged_in.is_some() && least >= STABLE {
+            self.failures = (0, 0);
+        } else if logged_in.is_some() && most >= STABLE {
+            self.failures.0 = 0;
+        }
+        let (lo, hi) = self.short_lives;
+        self.short_lives = if least >= SHORT_LIFE {
+            (0, 0)
+        } else if most >= SHORT_LIFE {
+            (0, hi + usize::from(bare_eof))
+        } else {
+            let counts = usize::from(bare_eof && logged_in.is_some());
+            (lo + counts, hi + usize::from(bare_eof))
+        };
+        self.failed(noticed);
+    }
+
+    pub fn logged_in(&mut self) {
+        self.hops = 0;
+        self.hops_since_login = 0;
+    }
+
+    /// A redirect has come: it is no failure of the table, and may need no wait.
+    pub fn redirect_pending(&mut self, at_once: bool) {
+        self.failures.0 = self.failures.0.saturating_sub(1);
+        if at_once {
+            self.wait = None;
+        }
+    }
+
+    /// A redirect is followed, at once.
+    pub fn hop(&mut self) {
+        self.hops += 1;
+        self.hops_since_login += 1;
+        self.wait = None;
+    }
+
+    /// The network changed, or the machine woke up.
+    pub fn restart(&mut self, now: BootTime) {
+        self.restart_table(now, &[Cause::Table]);
+    }
+
+    /// A connect was accepted while this one was wanted already.
+    pub fn joined(&mut self, now: BootTime) {
+        self.short_lives = (0, 0);
+        self.restart_table(now, &[Cause::Table, Cause::Guard]);
+    }
+
+    fn restart_table(&mut self, now: BootTime, shortened: &[Cause]) {
+        match self.wait.as_mut() {
+            Some(wait) if shortened.contains(&wait.cause) => {
+                let soon = now + Duration::from_millis(TABLE[0]);
+                let was_due = now >= wait.span.from;
+                wait.span = Span {
+                    from: now,
+                    to: wait.span.to.min(soon).max(now),
+                };
+                wait.cause = Cause::Table;
+                // What was due is no longer waiting when the table restarts.
+                self.failures = (0, if was_due { self.failures.1.max(1) } else { 1 });
+            }
+            Some(_) | None => self.failures.0 = 0,
+        }
+    }
+
+    /// A token that was not tried yet need not wait for one that is refused.
+    pub fn fresh_token(&mut self, now: BootTime) {
+        if let Some(wait) = self.wait.as_mut()
+            && wait.cause == Cause::Lenient
+        {
+            wait.span.from = now;
+            self.failures.0 = 0;
+        }
+    }
+
+    /// There is a network again: at once, but no firm wait is cut short.
+    pub fn network_back(&mut self) {
+        self.failures.0 = 0;
+        self.wait = self.wait.filter(|wait| wait.cause != Cause::Table);
+    }
+
+    pub fn dialed(&mut self) {
+        self.wait = None;
+    }
+}
+
+fn bounds((least, most): (usize, usize)) -> (Duration, Duration) {
+    let entry = |at: usize| Duration::from_millis(TABLE[at.min(TABLE.len() - 1)]);
+    let jittered = most >= 2;
+    (if jittered { Duration::ZERO } else { entry(least) }, entry(most))
+}

@@ -24,7 +24,7 @@ use tower::service_fn;
 use crate::APP_KEY;
 
 /// How long any answer may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A connection to a daemon.
 #[derive(Debug)]

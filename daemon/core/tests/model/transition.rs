@@ -300,8 +300,17 @@ pub fn case() -> impl Strategy<Value = Vec<Transition>> {
 
 /// Most cases begin as most days do, so that the rest happens to a connection that somebody wants.
 fn opening() -> impl Strategy<Value = Vec<Transition>> {
-    let all_init = || (0..APPS).map(|app| Transition::Init(App(app), Key::Demo)).collect::<Vec<_>>();
-    let first = |wish: Wish| Transition::Connect(Wish { one_call: None, ..wish });
+    let all_init = || {
+        (0..APPS)
+            .map(|app| Transition::Init(App(app), Key::Demo))
+            .collect::<Vec<_>>()
+    };
+    let first = |wish: Wish| {
+        Transition::Connect(Wish {
+            one_call: None,
+            ..wish
+        })
+    };
     prop_oneof![
         1 => Just(Vec::new()),
         3 => wish().prop_map(move |wish| {
@@ -525,7 +534,18 @@ fn disconnect() -> impl Strategy<Value = Words> {
 }
 
 fn hint() -> impl Strategy<Value = Option<u64>> {
-    select(&[None, None, None, Some(0), Some(3), Some(45), Some(200), Some(100_000)][..])
+    select(
+        &[
+            None,
+            None,
+            None,
+            Some(0),
+            Some(3),
+            Some(45),
+            Some(200),
+            Some(100_000),
+        ][..],
+    )
 }
 
 /// An `im-code` that ends nothing: of a looping row, or of no row.

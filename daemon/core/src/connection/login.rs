@@ -3,6 +3,7 @@
 use imd_proto::code::Code;
 
 use super::Core;
+use super::callers::Waiter;
 use super::link::{LOGIN_LIMIT, Link, Next, Pulse, Purpose, Session, Sync};
 use super::target::Want;
 use super::verdict::{Packet, terminal};
@@ -106,15 +107,17 @@ impl Core {
                 return;
             }
         };
-        self.user_is(&user_id);
-        if !self.is_wanted() {
-            let text = "nobody waits for the user the server has named".to_owned();
+        let expects = |expected: &UserId| *expected == user_id;
+        let welcome = |waiter: &Waiter| waiter.user_id.as_ref().is_none_or(expects);
+        if !self.callers.waiters().any(|(_, waiter)| welcome(waiter)) {
+            let text = format!("the token is that of the user {user_id}, and everybody waits for another");
             self.end(&Refusal {
-                code: Code::RC_CONN_CANCELED,
+                code: Code::RC_CONNECTION_EXIST,
                 text,
             });
             return;
         }
+        self.user_is(&user_id);
         self.open_or_dial(now, Next::SameAttempt);
     }
 

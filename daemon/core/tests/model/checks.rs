@@ -612,10 +612,11 @@ impl Model {
                 key.connect.0
             );
         }
+        let over = |key: &ConnectKey| matches!(self.step.told.get(key), Some(Told::Error(_)));
         for (key, expected) in &self.step.opens {
             let got: Option<&Result<Opened, ()>> = self.step.opened.get(key);
             ensure!(
-                got.is_some() || !expected.must,
+                got.is_some() || !expected.must || expected.well && over(key),
                 "{}/{} does not hear onDatabaseOpened",
                 key.instance.0,
                 key.connect.0

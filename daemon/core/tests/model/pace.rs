@@ -12,6 +12,7 @@ const LENIENCY: [u64; 3] = [4, 16, 64];
 const SHORT_LIFE: Duration = Duration::from_secs(150);
 const GUARD_WAIT: Duration = Duration::from_secs(64);
 const STABLE: Duration = Duration::from_secs(20);
+const LONGEST_HINT: Duration = Duration::from_secs(3_600);
 pub const MAX_HOPS: usize = 5;
 
 /// A stretch of time: what is noticed late may count from when it was due or from when it was noticed.
@@ -84,6 +85,7 @@ impl Pace {
 
     /// The server said when to come back. The table may, or may not, count this as a failure.
     pub fn hinted(&mut self, noticed: Span, hint: Duration) {
+        let hint = hint.min(LONGEST_HINT);
         let (_, most) = bounds(self.failures);
         self.wait = Some(Wait {
             span: noticed.after(hint, hint.max(most)),

@@ -389,7 +389,9 @@ impl Model {
         self.step.maybe_end = Some(vec![code]);
         self.step.adopt = true;
         self.pace.failed(Span::at(now));
-        self.pace.restart(now);
+        if let Some(wait) = self.pace.wait.as_mut() {
+            wait.span.from = now;
+        }
     }
 
     fn sync_due(&mut self, resumed: bool) {

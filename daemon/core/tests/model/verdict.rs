@@ -55,7 +55,7 @@ pub fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
         },
         0x9c | 0x9d => elsewhere(words, dial),
         _ => Verdict::Loop {
-            hint: words.retry_after,
+            hint: hint(words),
         },
     }
 }
@@ -72,7 +72,7 @@ pub fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
         },
         0x9c | 0x9d => elsewhere(words, dial),
         _ => Verdict::Loop {
-            hint: words.retry_after,
+            hint: hint(words),
         },
     }
 }
@@ -98,7 +98,7 @@ fn elsewhere(words: &ServerWords, dial: &Dial) -> Verdict {
     match named.and_then(|reference| dial.server.referred(reference)) {
         Some(server) => Verdict::Elsewhere(server),
         None => Verdict::Loop {
-            hint: words.retry_after,
+            hint: hint(words),
         },
     }
 }
@@ -120,4 +120,9 @@ pub fn status_of(code: Code) -> ConnectionStatus {
         Code::RC_CONN_PROXY_UNAVAILABLE => ConnectionStatus::ProxyUnavailable,
         _ => ConnectionStatus::Unconnected,
     }
+}
+
+/// When the server wants us back; 0 is no hint, for taken by its word it would dial without end.
+fn hint(words: &ServerWords) -> Option<Duration> {
+    words.retry_after.filter(|hint| !hint.is_zero())
 }

@@ -119,7 +119,7 @@ impl Client {
                 AdminServiceClient::new(channel).get_version(request).await
             })
             .await
-            .map(Version::from)
+            .map(Version::from_wire)
         })
     }
 
@@ -131,7 +131,7 @@ impl Client {
                 AdminServiceClient::new(channel).list_apps(request).await
             })
             .await
-            .map(|answer| answer.apps.into_iter().map(App::from).collect())
+            .map(|answer| answer.apps.into_iter().map(App::from_wire).collect())
         })
     }
 
@@ -145,7 +145,7 @@ impl Client {
                     .await
             })
             .await
-            .map(|answer| answer.changes.into_iter().map(StatusChange::from).collect())
+            .map(|answer| answer.changes.into_iter().map(StatusChange::from_wire).collect())
         })
     }
 
@@ -158,7 +158,7 @@ impl Client {
                 AdminServiceClient::new(channel).diagnose(request).await
             })
             .await
-            .map(|answer| answer.findings.into_iter().map(Finding::from).collect())
+            .map(|answer| answer.findings.into_iter().map(Finding::from_wire).collect())
         })
     }
 
@@ -176,8 +176,8 @@ impl Client {
     }
 }
 
-impl From<v1::GetVersionResponse> for Version {
-    fn from(wire: v1::GetVersionResponse) -> Self {
+impl Version {
+    fn from_wire(wire: v1::GetVersionResponse) -> Self {
         Self {
             version: wire.version,
             protocol: (wire.protocol_min, wire.protocol_max),
@@ -190,8 +190,8 @@ impl From<v1::GetVersionResponse> for Version {
     }
 }
 
-impl From<v1::App> for App {
-    fn from(wire: v1::App) -> Self {
+impl App {
+    fn from_wire(wire: v1::App) -> Self {
         let phase = match wire.connect_phase() {
             v1::ConnectPhase::Unspecified | v1::ConnectPhase::None => ConnectPhase::None,
             v1::ConnectPhase::Pending => ConnectPhase::Pending,
@@ -209,8 +209,8 @@ impl From<v1::App> for App {
     }
 }
 
-impl From<v1::StatusChange> for StatusChange {
-    fn from(wire: v1::StatusChange) -> Self {
+impl StatusChange {
+    fn from_wire(wire: v1::StatusChange) -> Self {
         Self {
             time: wire.time.as_ref().and_then(system_time),
             connection: ConnectionStatus::from_number(wire.status),
@@ -222,8 +222,8 @@ impl From<v1::StatusChange> for StatusChange {
     }
 }
 
-impl From<v1::Finding> for Finding {
-    fn from(wire: v1::Finding) -> Self {
+impl Finding {
+    fn from_wire(wire: v1::Finding) -> Self {
         let verdict = match wire.verdict() {
             v1::Verdict::Ok => Verdict::Ok,
             v1::Verdict::Warning => Verdict::Warning,

@@ -75,7 +75,7 @@ impl ClientBuilder {
                 (None, None) => default_socket(DEFAULT_INSTANCE),
             },
         };
-        Ok(path?)
+        path.map_err(|error| Error::no_path(&error))
     }
 
     /// Dials the daemon, checks that the socket is one of this user's, binds, and gives the App Key.
@@ -107,7 +107,9 @@ impl ClientBuilder {
             instance_id: uuid::Uuid::new_v4().to_string(),
             app_key: self.app_key,
         });
-        let (driver, (link, board)) = Driver::start(bind(Arc::clone(&identity))).await?;
+        let (driver, (link, board)) = Driver::start(bind(Arc::clone(&identity)))
+            .await
+            .map_err(Error::before_binding)?;
         Ok(Client::new(identity, driver, link, board))
     }
 }

@@ -61,6 +61,14 @@ impl Error {
         }
     }
 
+    /// For one who is not bound yet, no library will bind again.
+    pub(crate) fn before_binding(mut self) -> Self {
+        if self.code == Code::IPC_DISCONNECT {
+            self.action = Some("Start the daemon: imd. `imctl doctor` says more.".to_owned());
+        }
+        self
+    }
+
     /// onError's words.
     pub(crate) fn told(code: i32, text: String, action: String) -> Self {
         Self {
@@ -93,6 +101,11 @@ impl Error {
         Self::new(Code::IPC_DISCONNECT, text, Sent::Unknown)
     }
 
+    /// There is no usable socket path.
+    pub(crate) fn no_path(error: &EndpointError) -> Self {
+        Self::new(Code::IMD_INVALID_SOCKET_PATH, error.to_string(), Sent::No)
+    }
+
     /// The library's own thread cannot be had.
     pub(crate) fn no_thread(error: &dyn fmt::Display) -> Self {
         let text = format!("the library's own thread cannot be started: {error}");
@@ -103,11 +116,5 @@ impl Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} (sent: {:?})", self.sent)
-    }
-}
-
-impl From<EndpointError> for Error {
-    fn from(error: EndpointError) -> Self {
-        Self::new(Code::IMD_INVALID_SOCKET_PATH, error.to_string(), Sent::No)
     }
 }

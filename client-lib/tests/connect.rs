@@ -141,6 +141,10 @@ fn the_request_says_what_the_app_said() {
     assert_eq!(request.user_id, "alice");
     assert_eq!(request.connect_id.len(), 36);
     assert_eq!(*daemon.script.app_keys.lock().unwrap(), ["demo"]);
+    assert_eq!(
+        *daemon.script.bindings.lock().unwrap(),
+        ["binding of org.example.Chat"]
+    );
 }
 
 #[test]
@@ -282,4 +286,17 @@ fn a_client_works_from_a_plain_thread_from_tokio_and_from_any_executor() {
 
     let user_id = pollster::block_on(client.connect("token", ConnectOptions::new())).unwrap();
     assert_eq!(user_id.as_str(), "alice");
+}
+
+#[test]
+fn a_client_and_its_errors_go_to_any_thread_and_its_futures_move() {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    fn moved<T: Send + 'static>() {}
+    shared::<Client>();
+    shared::<imd_client::BlockingClient>();
+    shared::<Error>();
+    moved::<imd_client::Connecting>();
+    moved::<imd_client::Call<()>>();
+    moved::<imd_client::ConnectionStatusChanges>();
+    moved::<imd_client::StatusListener>();
 }

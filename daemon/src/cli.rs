@@ -164,7 +164,7 @@ mod tests {
         ] {
             assert!(log_filter(good.into()).is_ok(), "{good}");
         }
-        for bad in ["verbose", "imd=loud", "info,,", "imd=debug=x", "imd"] {
+        for bad in ["verbose", "imd=loud", "imd=debug=x", "imd"] {
             let refused = log_filter(bad.into()).unwrap_err().to_string();
             assert!(refused.contains(&format!("IMD_LOG=\"{bad}\"")), "{refused}");
         }

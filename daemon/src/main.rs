@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use imd::cli::{self, Cli, Command, Exit};
@@ -21,10 +22,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return end(Exit::Failure, &error),
     };
-    match cli.command {
-        Some(Command::Demo { keep }) => demo(keep),
+    let exit = match cli.command {
+        Some(Command::Demo { keep }) => runtime.block_on(demo(keep)),
         None => runtime.block_on(run(&cli)),
-    }
+    };
+    // A name look-up that hangs must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    exit
 }
 
 async fn run(cli: &Cli) -> ExitCode {
@@ -43,13 +47,11 @@ async fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-fn demo(_keep: bool) -> ExitCode {
-    // LEAD: once demo/mod.rs has `pub mod story;`, this becomes (with the runtime as an argument)
-    //     match runtime.block_on(imd::demo::story::run(keep)) {
-    //         Ok(()) => Exit::Success.into(),
-    //         Err(error) => end(Exit::Failure, &error),
-    //     }
-    end(Exit::Failure, &"the demo is not in this build")
+async fn demo(keep: bool) -> ExitCode {
+    match imd::demo::run(keep).await {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => end(Exit::Failure, &error),
+    }
 }
 
 fn check_config(cli: &Cli) -> ExitCode {

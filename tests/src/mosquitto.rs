@@ -19,6 +19,10 @@ const CONFIGURATION: &str = include_str!("../mosquitto/mosquitto.conf");
 const ACCESS_RULES: &str = include_str!("../mosquitto/acl");
 const LISTENER: &str = "listener 1883 127.0.0.1";
 
+/// What stands in the configuration instead of the password file where client ids are bound to users.
+const CLIENT_IDS: &str = include_str!("../mosquitto/client-ids.conf");
+const PASSWORD_FILE: &str = "password_file passwords\n";
+
 /// A broker, ended when dropped.
 #[derive(Debug)]
 pub struct Mosquitto {
@@ -26,6 +30,15 @@ pub struct Mosquitto {
     port: u16,
     process: Option<Process>,
     users: Vec<User>,
+    login: Login,
+}
+
+/// What a login is checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Login {
+    PasswordFile,
+    /// The dynamic security plugin, which knows each user's client id as well.
+    Plugin,
 }
 
 /// Someone who may log in.
@@ -54,6 +67,26 @@ impl Mosquitto {
     /// When Mosquitto is not installed, or can't be started.
     #[must_use]
     pub fn with_users(users: &[(&str, String)]) -> Self {
+        Self::with_login(users, Login::PasswordFile)
+    }
+
+    /// Starts a broker that knows alice, bob and `system`, and lets each in under the client id
+    /// `desktop:demo:USER` alone.
+    ///
+    /// # Panics
+    /// When Mosquitto is not installed, or can't be started.
+    #[must_use]
+    pub fn with_bound_client_ids() -> Self {
+        let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
+        let broker = Self::with_login(&users, Login::Plugin);
+        for User { name, token } in &broker.users {
+            let create = ["createClient", name, "-c", &client_id(name), "-p", token];
+            run(broker.control().args(create), b"").expect_code(0);
+        }
+        broker
+    }
+
+    fn with_login(users: &[(&str, String)], login: Login) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("imd-mosquitto-")
             .tempdir()
@@ -70,9 +103,13 @@ impl Mosquitto {
             port: 0,
             process: None,
             users,
+            login,
         };
         broker.write("acl", ACCESS_RULES);
-        broker.write_passwords();
+        match login {
+            Login::PasswordFile => broker.write_passwords(),
+            Login::Plugin => broker.write_plugin_file(),
+        }
         // Another test may take a port between the look and the start.
         for _ in 0..20 {
             broker.port = free_port();
@@ -211,6 +248,9 @@ impl Mosquitto {
             .args(["-u", user, "-P", token])
             .env("HOME", self.directory.path())
             .env_remove("XDG_CONFIG_HOME");
+        if self.login == Login::Plugin {
+            command.args(["-i", &client_id(user)]);
+        }
         command
     }
 
@@ -249,6 +289,13 @@ impl Mosquitto {
             "mosquitto.conf has no line {LISTENER:?}"
         );
         let mut text = CONFIGURATION.replace(LISTENER, &format!("listener {} 127.0.0.1", self.port));
+        if self.login == Login::Plugin {
+            assert!(
+                text.contains(PASSWORD_FILE),
+                "mosquitto.conf has no line {PASSWORD_FILE:?}"
+            );
+            text = text.replace(PASSWORD_FILE, CLIENT_IDS);
+        }
         text.push_str("log_dest stderr\nlog_type all\n");
         // As root Mosquitto would turn into another user, who can't read its directory.
         text.push_str("user root\n");
@@ -269,6 +316,31 @@ impl Mosquitto {
         .expect_code(0);
     }
 
+    /// As the README beside the configuration says.
+    fn write_plugin_file(&self) {
+        let path = self.path("dynamic-security.json");
+        let mut init = program("mosquitto_ctrl");
+        init.args(["dynsec", "init"]).arg(&path);
+        run(init.args([ADMINISTRATOR, ADMINISTRATOR]), b"").expect_code(0);
+        let made = fs::read_to_string(&path).expect("the plugin's file was made");
+        let mut file: serde_json::Value = serde_json::from_str(&made).expect("the plugin's file is JSON");
+        // What the access rules refuse, the plugin's own default would let everybody read.
+        let read = file.pointer_mut("/defaultACLAccess/publishClientReceive");
+        *read.expect("the plugin's file has its defaults") = false.into();
+        self.write("dynamic-security.json", &file.to_string());
+    }
+
+    /// `mosquitto_ctrl dynsec`, without its last arguments.
+    fn control(&self) -> Command {
+        let mut command = program("mosquitto_ctrl");
+        command
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-u", ADMINISTRATOR, "-P", ADMINISTRATOR, "dynsec"])
+            .env("HOME", self.directory.path())
+            .env_remove("XDG_CONFIG_HOME");
+        command
+    }
+
     fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("the broker's directory can be written");
     }
@@ -287,6 +359,14 @@ impl Drop for Mosquitto {
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// Who may change the plugin's users, and the password.
+const ADMINISTRATOR: &str = "administrator";
+
+/// The client id imd uses for this user.
+fn client_id(user: &str) -> String {
+    format!("desktop:{}:{user}", crate::APP_KEY)
 }
 
 /// What Mosquitto says when it takes connections.
@@ -400,6 +480,34 @@ mod tests {
         }
         let log = broker.log();
         assert!(!log.contains("Sending PUBLISH to"), "{log}");
+    }
+
+    #[test]
+    fn where_client_ids_are_bound_a_foreign_one_is_refused_and_the_rules_hold() {
+        let broker = Mosquitto::with_bound_client_ids();
+        let (alice, bob) = (broker.token("alice"), broker.token("bob"));
+        for foreign in ["desktop:demo:bob", "phone:demo:alice", "anything"] {
+            let mut command = broker.client("mosquitto_pub", "alice", &alice);
+            let finished = run(
+                command.args(["-i", foreign, "-t", "im/demo/u/bob/alice", "-m", "word"]),
+                b"",
+            );
+            finished.expect_code(NOT_AUTHORIZED);
+        }
+        for (filter, heard) in [("im/demo/u/bob/+", "word\n"), ("im/demo/u/system/+", "")] {
+            let before = broker.subscriptions();
+            let reader = Running::start(&mut broker.subscribe("bob", &bob, filter, 1), b"");
+            eventually(SOON, "the subscription", || {
+                when(broker.subscriptions() > before, broker.log())
+            });
+            for to in ["bob", "system"] {
+                let inbox = format!("im/demo/u/{to}/alice");
+                broker.publish("alice", &alice, &inbox, "word").expect_code(0);
+            }
+            let refused = broker.publish("alice", &alice, "im/demo/u/bob/mallory", "word");
+            assert!(refused.stderr.contains("Not authorized"), "{refused:?}");
+            assert_eq!(reader.finish().stdout, heard, "{filter}");
+        }
     }
 
     #[test]

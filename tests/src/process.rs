@@ -54,6 +54,19 @@ impl Process {
         let _ = kill_process(pid.expect("a child has a pid"), signal);
     }
 
+    /// The most memory it ever had, in MB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn peak_memory_mb(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kilobytes.expect("a running process has a VmHWM") / 1024
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill9(&mut self) {
         self.signal(Signal::KILL);

@@ -49,7 +49,11 @@ impl Scripted {
             });
         });
         let (broker, runtime) = told.recv().expect("the broker's thread lives");
-        Self { broker, runtime, _life: life }
+        Self {
+            broker,
+            runtime,
+            _life: life,
+        }
     }
 
     /// Its address as a server of imd's configuration.

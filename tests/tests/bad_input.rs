@@ -80,10 +80,7 @@ fn plaintext_to_a_foreign_address_must_be_asked_for() {
 #[test]
 fn a_configuration_that_is_no_toml_is_named_with_its_line() {
     refuses_config("[server\n", &["imd.toml:1"]);
-    refuses_config(
-        &config(SERVER, "keep_alive = \"soon\""),
-        &["keep_alive", "imd.toml:5"],
-    );
+    refuses_config(&config(SERVER, "keep_alive = \"soon\""), &["soon", "imd.toml:5"]);
 }
 
 #[test]
@@ -245,19 +242,12 @@ fn status_when_connack_is(bytes: &[u8], then: Then) -> ConnectionStatus {
         let dials = broker.broker().total_network_connections();
         when(dials >= 2, dials)
     });
-    let pid = daemon.pid();
-    assert!(peak_memory_mb(pid) < 100, "{} MB", peak_memory_mb(pid));
+    let peak = daemon.process().peak_memory_mb();
+    assert!(peak < 100, "{peak} MB");
     broker.broker().script().clear();
     connect.finish().expect_code(0);
     assert_eq!(daemon.status().status_name, "CONNECTED");
     status
-}
-
-fn peak_memory_mb(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kilobytes / 1024
 }
 
 fn is_unharmed(daemon: &Daemon) {

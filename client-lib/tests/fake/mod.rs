@@ -48,6 +48,8 @@ pub(crate) struct Script {
     pub(crate) calls: watch::Sender<Vec<String>>,
     pub(crate) connects: Arc<Mutex<Vec<v1::ConnectRequest>>>,
     pub(crate) app_keys: Arc<Mutex<Vec<String>>>,
+    /// The bindings that Connect calls named.
+    pub(crate) bindings: Arc<Mutex<Vec<String>>>,
     /// How many Bind streams are open.
     pub(crate) bound: watch::Sender<usize>,
     events: broadcast::Sender<BindEvent>,
@@ -65,6 +67,7 @@ impl Default for Script {
             calls: watch::Sender::default(),
             connects: Arc::default(),
             app_keys: Arc::default(),
+            bindings: Arc::default(),
             bound: watch::Sender::default(),
             events: broadcast::Sender::new(64),
         }
@@ -321,6 +324,9 @@ impl SessionService for Script {
         request: Request<v1::ConnectRequest>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         self.connects.lock().unwrap().push(request.get_ref().clone());
+        let binding = request.metadata().get(imd_proto::BINDING_METADATA);
+        let binding = binding.map_or("none", |binding| binding.to_str().unwrap());
+        self.bindings.lock().unwrap().push(binding.to_owned());
         self.enter("Connect").await?;
         let connect = self.connect.lock().unwrap().clone();
         let (events, stops) = match connect {

@@ -1,3 +1,8 @@
 //! `imd demo` and its small broker, which the tests use too.
 
 pub mod broker;
+mod stage;
+mod story;
+mod timeline;
+
+pub use story::{Failed, run};

@@ -37,7 +37,8 @@ impl Stage {
             .tempdir()
             .map_err(|error| Failed::new(format!("no folder for the demo: {error}")))?;
         let accounts = Accounts::new();
-        let app_key = imd_core::account::AppKey::parse(APP_KEY).map_err(|invalid| Failed::new(invalid.text))?;
+        let app_key =
+            imd_core::account::AppKey::parse(APP_KEY).map_err(|invalid| Failed::new(invalid.text))?;
         accounts.add_app(&app_key, SECRET);
         let broker = Broker::start(BrokerConfig::with_accounts(accounts))
             .map_err(|error| Failed::new(format!("the broker does not start: {error}")))?;
@@ -53,7 +54,12 @@ impl Stage {
     /// The token in a file of mode 0600, to try imctl with.
     pub(crate) fn token_file(&self, user: &str) -> Result<PathBuf, Failed> {
         let path = self.directory.path().join(format!("{user}.token"));
-        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path);
         file.and_then(|mut file| writeln!(file, "{}", self.token(user, 24 * 3600)))
             .map_err(|error| Failed::new(format!("{}: {error}", path.display())))?;
         Ok(path)
@@ -84,7 +90,12 @@ impl Stage {
             .stderr(std::fs::File::create(&log).map_err(io)?)
             .spawn()
             .map_err(io)?;
-        let daemon = Daemon { name, child, socket, log };
+        let daemon = Daemon {
+            name,
+            child,
+            socket,
+            log,
+        };
         daemon.wait_until_it_answers().await?;
         Ok(daemon)
     }
@@ -121,7 +132,10 @@ impl Daemon {
                 Ok(_) => return Ok(()),
                 Err(error) if clock::now().boot > deadline => {
                     let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-                    return Err(Failed::new(format!("the daemon {} does not answer: {error}\n{log}", self.name)));
+                    return Err(Failed::new(format!(
+                        "the daemon {} does not answer: {error}\n{log}",
+                        self.name
+                    )));
                 }
                 // There is no event to wait for before the daemon has made its socket.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -138,7 +152,10 @@ impl Daemon {
             .build_async()
             .await
             .map_err(|error| Failed::new(format!("{name} cannot bind: {error}")))?;
-        Ok(App { who: format!("{}/{name}", self.name), client })
+        Ok(App {
+            who: format!("{}/{name}", self.name),
+            client,
+        })
     }
 }
 
@@ -188,9 +205,13 @@ impl Recorder {
 
 impl App {
     /// connect, with callbacks that come through the receiver.
-    pub(crate) fn connect(&self, token: String, options: &imd_client::ConnectOptions) -> mpsc::Receiver<Called> {
+    pub(crate) fn connect(
+        &self,
+        token: String,
+        options: &imd_client::ConnectOptions,
+    ) -> mpsc::Receiver<Called> {
         let (sender, receiver) = mpsc::channel(4);
-        self.client.connect_with(token, options, Recorder(sender));
+        self.client.connect_with(token, options.clone(), Recorder(sender));
         receiver
     }
 
@@ -214,7 +235,10 @@ impl App {
             return Ok(());
         }
         let now = self.client.connection_status();
-        Err(Failed::new(format!("{} did not see {what}; its status is {now}", self.who)))
+        Err(Failed::new(format!(
+            "{} did not see {what}; its status is {now}",
+            self.who
+        )))
     }
 }
 

@@ -15,7 +15,10 @@ pub(crate) struct Timeline {
 impl Timeline {
     pub(crate) fn start() -> Self {
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { start: clock::now().boot, colours }
+        Self {
+            start: clock::now().boot,
+            colours,
+        }
     }
 
     pub(crate) fn seconds(&self) -> f64 {
@@ -39,14 +42,19 @@ impl Timeline {
     /// One thing that happened a moment ago.
     pub(crate) fn line_at(&self, seconds: f64, who: &str, what: &str) {
         if self.colours {
-            say(&format!("  \x1b[2m{seconds:7.3} s\x1b[0m  \x1b[36m{who:<14}\x1b[0m {what}"));
+            say(&format!(
+                "  \x1b[2m{seconds:7.3} s\x1b[0m  \x1b[36m{who:<14}\x1b[0m {what}"
+            ));
         } else {
             say(&format!("  {seconds:7.3} s  {who:<14} {what}"));
         }
     }
 
     /// Text without a time.
-    #[expect(clippy::unused_self, reason = "all of the demo's output goes through the timeline")]
+    #[expect(
+        clippy::unused_self,
+        reason = "all of the demo's output goes through the timeline"
+    )]
     pub(crate) fn text(&self, text: &str) {
         say(text);
     }

@@ -1,19 +1,30 @@
 //! Start, signals, systemd, the orderly stop.
 
+mod doctor;
 mod rows;
 mod signals;
 mod stop;
 mod systemd;
 
 use std::io;
+use std::sync::Arc;
+
+use imd_core::Core;
+use imd_core::account::InstallationId;
+use uuid::Uuid;
 
 pub use rows::{StoreRows, remembered};
 pub use signals::{Signal, Signals};
 pub use stop::{STOP_LIMIT, bounded};
 
+use self::doctor::Doctor;
+use crate::clock;
 use crate::config::Settings;
+use crate::hub::Hub;
+use crate::link::{self, Device, Driver};
 use crate::locks::{DataLock, LockError, ServerSocket, SocketError, open_socket};
 use crate::paths::{PathError, Paths};
+use crate::rpc::{self, About, Limits, ServeError, Services, Stop};
 use crate::store::{Store, StoreError, StorePaths};
 
 /// Why the daemon did not start.
@@ -30,6 +41,12 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("the system does not let imd watch for signals: {0}")]
     Signals(io::Error),
+    #[error("the system gives no timer: {0}")]
+    Timer(io::Error),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("the socket's services ended with a fault: {0}")]
+    Task(tokio::task::JoinError),
 }
 
 /// Runs the daemon until a signal ends it.
@@ -40,6 +57,7 @@ pub enum StartError {
 /// # Errors
 /// Why it did not start.
 pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
+    rpc::log_panics();
     let mut signals = Signals::watch().map_err(StartError::Signals)?;
     paths.make_directories()?;
     let _data_lock = DataLock::acquire(&paths.data_dir)?;
@@ -48,10 +66,41 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
         data_dir: paths.data_dir.clone(),
         session_file: paths.session_file.clone(),
     };
-    let (store, _session) = Store::start(store_paths, settings.remember)?;
+    let (store, session) = Store::start(store_paths, settings.remember)?;
+    let remembered = session.and_then(remembered);
+    let rows = StoreRows::new(store.clone(), remembered.clone());
 
-    // LEAD: hub, core, driver and rpc are made here; `listener` goes to rpc.
-    let _ = listener;
+    let installation = InstallationId::new(store.installation());
+    let seed = Uuid::new_v4().as_u64_pair().0;
+    let core = Core::new(settings.core_config(installation.clone(), seed));
+    let hub = Arc::new(Hub::default());
+    let device = Device {
+        class: settings.device_class.clone(),
+        installation,
+    };
+    let (link, commands) = link::Handle::new();
+    let driver =
+        Driver::new(core, rows.clone(), Arc::clone(&hub), device, commands).map_err(StartError::Timer)?;
+    let driver = tokio::spawn(driver.run(remembered));
+
+    let stop = Stop::default();
+    let services = Services {
+        link: link.clone(),
+        hub,
+        about: About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: paths.instance.clone(),
+            run_id: Uuid::new_v4().to_string(),
+            started: clock::now().unix,
+        },
+        stop: stop.clone(),
+        diagnose: Arc::new(Doctor {
+            settings: Arc::new(settings),
+            rows,
+        }),
+        limits: Limits::default(),
+    };
+    let mut served = tokio::spawn(rpc::serve(listener, services, stop.clone()));
 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -60,15 +109,38 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
         "ready"
     );
     systemd::ready();
-    let signal = tokio::select! {
-        signal = signals.next() => signal,
+    let reason = tokio::select! {
+        signal = signals.next() => Ok(signal.name().to_owned()),
+        reason = stop.asked() => Ok(reason.to_string()),
+        ended = &mut served => Err(ended),
         never = systemd::watchdog(&store) => match never {},
     };
-    tracing::info!(signal = signal.name(), "stopping");
     systemd::stopping();
-    // LEAD: goodbye to the apps, link.stop(), rpc's end; all inside `bounded`.
+    let result = match reason {
+        Ok(reason) => {
+            tracing::info!(reason, "stopping");
+            stop.ask(&reason);
+            bounded("the socket's services", async {
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "the socket's services ended with a fault");
+                }
+            })
+            .await;
+            Ok(())
+        }
+        Err(Ok(Ok(()))) => Ok(()),
+        Err(Ok(Err(error))) => Err(StartError::Serve(error)),
+        Err(Err(error)) => Err(StartError::Task(error)),
+    };
+    bounded("the connection", async {
+        link.stop().await;
+        if let Err(error) = driver.await {
+            tracing::error!(%error, "the connection's task ended with a fault");
+        }
+    })
+    .await;
     if !bounded("the store", store.stop()).await {
         store.abandon();
     }
-    Ok(())
+    result
 }

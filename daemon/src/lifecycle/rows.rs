@@ -1,48 +1,70 @@
 //! Between the core's types and the store's rows: neither knows the other.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use imd_core::Code;
 use imd_core::account::{Account, AppKey, Invalid, Token, UserId};
 use imd_core::io::{OpenFailure, Opened, Remembered};
 
-use crate::store::{AccountKey, Secret, Session, Store};
+use crate::link::{BoxFuture, Vault};
+use crate::store::{AccountCheck, AccountKey, Secret, Session, Store};
 
-/// The store, spoken to in the core's types.
+/// The store, as the link wants it.
 #[derive(Clone)]
 pub struct StoreRows {
     store: Store,
+    /// The wanted state as it was last given to the store, for the doctor.
+    remembered: Arc<Mutex<Option<Remembered>>>,
 }
 
 impl StoreRows {
+    /// `remembered`: what the last run left.
     #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self { store }
-    }
-
-    /// Makes the wanted state safe on disk; done when it is.
-    ///
-    /// # Errors
-    /// Why it is not, for people to read.
-    pub async fn persist(&self, remembered: Remembered) -> Result<(), String> {
-        let row = session(&remembered);
-        self.store
-            .save_session(row)
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    /// Opens this account's database, and closes another one's.
-    ///
-    /// # Errors
-    /// Which file, and why.
-    pub async fn open_account(&self, account: Account) -> Result<Opened, OpenFailure> {
-        let key = AccountKey {
-            app_key: account.app_key.as_str().to_owned(),
-            user_id: account.user_id.as_str().to_owned(),
-        };
-        match self.store.open_account(key).await {
-            Ok(opened) => Ok(Opened { note: opened.note }),
-            Err(error) => Err(OpenFailure { text: error.text }),
+    pub fn new(store: Store, remembered: Option<Remembered>) -> Self {
+        Self {
+            store,
+            remembered: Arc::new(Mutex::new(remembered)),
         }
+    }
+
+    /// The wanted state as it was last given to the store.
+    #[must_use]
+    pub fn remembered(&self) -> Option<Remembered> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The doctor's look at the store.
+    ///
+    /// # Errors
+    /// Why it could not be taken, for people to read.
+    pub async fn check(&self) -> Result<AccountCheck, String> {
+        self.store.check().await.map_err(|error| error.to_string())
+    }
+}
+
+impl Vault for StoreRows {
+    fn persist(&self, remembered: Remembered) -> BoxFuture<Result<(), String>> {
+        let store = self.store.clone();
+        let row = session(&remembered);
+        *self.remembered.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
+        Box::pin(async move { store.save_session(row).await.map_err(|error| error.to_string()) })
+    }
+
+    fn open_account(&self, account: Account) -> BoxFuture<Result<Opened, OpenFailure>> {
+        let store = self.store.clone();
+        Box::pin(async move {
+            let key = AccountKey {
+                app_key: account.app_key.as_str().to_owned(),
+                user_id: account.user_id.as_str().to_owned(),
+            };
+            match store.open_account(key).await {
+                Ok(opened) => Ok(Opened { note: opened.note }),
+                Err(error) => Err(OpenFailure { text: error.text }),
+            }
+        })
     }
 }
 
@@ -111,7 +133,7 @@ mod tests {
             session_file: dir.path().join("session.json"),
         };
         let (store, _) = Store::start(paths.clone(), true).unwrap();
-        let rows = StoreRows::new(store);
+        let rows = StoreRows::new(store, None);
         rows.persist(state()).await.unwrap();
         let opened = rows.open_account(state().account().unwrap()).await.unwrap();
         assert_eq!(opened.note, None);

@@ -238,6 +238,26 @@ async fn reflection_lists_the_services_in_both_of_its_versions() {
     assert_services(list.service.into_iter().map(|service| service.name));
 }
 
+#[tokio::test]
+async fn reflection_knows_the_form_of_an_error_s_details() {
+    let daemon = Daemon::start();
+    let mut client =
+        reflection::server_reflection_client::ServerReflectionClient::new(daemon.channel().await);
+    let symbol = "google.rpc.ErrorInfo".to_owned();
+    let request = reflection::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            reflection::server_reflection_request::MessageRequest::FileContainingSymbol(symbol),
+        ),
+    };
+    let answers = client.server_reflection_info(tokio_stream::once(request)).await;
+    let answer = next(&mut answers.unwrap().into_inner()).await;
+    assert!(matches!(
+        answer.message_response,
+        Some(reflection::server_reflection_response::MessageResponse::FileDescriptorResponse(_))
+    ));
+}
+
 #[track_caller]
 fn assert_services(listed: impl Iterator<Item = String>) {
     let mut listed: Vec<_> = listed.collect();

@@ -123,3 +123,26 @@ async fn a_client_that_never_answers_does_not_hold_up_the_end() {
     daemon.stop.ask("the test ends");
     daemon.served().await.unwrap();
 }
+
+#[tokio::test]
+async fn requests_beyond_the_limit_are_refused_at_once_and_the_next_are_served() {
+    let mut daemon = Daemon::start();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let session = daemon.session().await;
+        for _ in 0..110 {
+            let mut session = session.clone();
+            calls.spawn(async move { code(session.disconnect(v1::DisconnectRequest {}).await) });
+        }
+    }
+    // The link does not answer, so that the calls pile up.
+    let first = soon(calls.join_next()).await.unwrap().unwrap();
+    assert_eq!(first, Code::IMD_TOO_MANY);
+    daemon.end_link();
+    let mut others = Vec::new();
+    while let Some(other) = soon(calls.join_next()).await {
+        others.push(other.unwrap());
+    }
+    assert!(others.contains(&Code::IMD_STOPPING), "those in front were taken");
+    daemon.assert_serves().await;
+}

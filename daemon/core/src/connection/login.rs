@@ -234,6 +234,15 @@ impl Core {
         } else {
             Sync::Incomplete
         };
+        let read = if complete {
+            "the messages that waited there have been read"
+        } else {
+            "not all messages that waited there may have been read"
+        };
+        self.reason = match &self.server {
+            Some(server) => format!("connected to {server}; {read}"),
+            None => format!("connected; {read}"),
+        };
         self.notify(Event::OfflineSyncCompleted { complete });
     }
 

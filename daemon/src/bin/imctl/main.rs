@@ -1,1 +1,74 @@
-fn main() {}
+//! `imctl`: the command line. An app like any other: of our crates it uses the library alone.
+
+mod account;
+mod apps;
+mod args;
+mod clock;
+mod doctor;
+mod history;
+mod output;
+mod progress;
+mod secret;
+mod shapes;
+mod status;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use imd_client::{Client, ClientBuilder};
+
+use crate::args::{Arguments, Command, Daemon};
+use crate::output::{Failure, Output};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut output = Output::new(arguments.json);
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(run(arguments, &mut output)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
+    let Arguments { daemon, command, .. } = arguments;
+    match command {
+        Command::Status => status::show(&observer(&daemon).await?, output).await,
+        Command::Watch => status::watch(&observer(&daemon).await?, output).await,
+        Command::Wait(wait) => status::wait(&observer(&daemon).await?, &wait, output).await,
+        Command::Connect(connect) => account::connect(&daemon, connect, output).await,
+        Command::Disconnect => account::disconnect(&observer(&daemon).await?, output).await,
+        Command::Logout => account::logout(&observer(&daemon).await?, output).await,
+        Command::Apps => apps::list(&observer(&daemon).await?, output).await,
+        Command::Timeline => history::timeline(&observer(&daemon).await?, output).await,
+        Command::Doctor(doctor) => doctor::examine(&daemon, &doctor, output).await,
+        Command::Token(token) => token::mint(&token, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "imctl", &mut script);
+            output.raw(&script)
+        }
+    }
+}
+
+/// A binding that only looks on.
+async fn observer(daemon: &Daemon) -> Result<Client, Failure> {
+    Ok(for_daemon(Client::observer(), daemon).build_async().await?)
+}
+
+/// A builder for the daemon that the arguments name.
+fn for_daemon(builder: ClientBuilder, daemon: &Daemon) -> ClientBuilder {
+    let mut builder = builder.app_id("imd.imctl").app_version(env!("CARGO_PKG_VERSION"));
+    if let Some(instance) = &daemon.instance {
+        builder = builder.instance(instance);
+    }
+    if let Some(socket) = &daemon.socket {
+        builder = builder.socket(socket);
+    }
+    builder
+}

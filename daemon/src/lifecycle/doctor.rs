@@ -1,0 +1,279 @@
+//! What `imctl doctor` is told from inside: configuration, database, token, server, and at the broker what
+//! it must refuse.
+
+use std::sync::Arc;
+
+use imd_core::account::Token;
+use imd_core::io::Remembered;
+use imd_core::jwt::Claims;
+use imd_core::server::Server;
+
+use super::rows::StoreRows;
+use crate::clock;
+use crate::config::Settings;
+use crate::link::probe::{self, Answer, Outcome};
+use crate::rpc::{Diagnose, Finding, Verdict};
+use crate::store::{AccountCheck, QuickCheck};
+
+/// A disk with less than this is about to stop the store.
+const LITTLE_DISK: u64 = 100 * 1024 * 1024;
+
+/// Knows the parts that rpc does not.
+pub(super) struct Doctor {
+    pub(super) settings: Arc<Settings>,
+    pub(super) rows: StoreRows,
+}
+
+#[tonic::async_trait]
+impl Diagnose for Doctor {
+    async fn findings(&self, probe_broker: bool) -> Vec<Finding> {
+        let mut findings = vec![self.config()];
+        findings.extend(self.store().await);
+        let remembered = self.rows.remembered();
+        findings.push(token(remembered.as_ref()));
+        let servers = self.servers(remembered.as_ref());
+        for server in &servers {
+            findings.push(reach(server).await);
+        }
+        if probe_broker {
+            findings.extend(broker(&servers, remembered.as_ref()).await);
+        }
+        findings
+    }
+}
+
+fn finding(
+    check: &'static str,
+    verdict: Verdict,
+    text: impl Into<String>,
+    mend: impl Into<String>,
+) -> Finding {
+    Finding {
+        check: check.into(),
+        verdict,
+        text: text.into(),
+        mend: mend.into(),
+    }
+}
+
+impl Doctor {
+    fn config(&self) -> Finding {
+        let settings = &self.settings;
+        let file = settings.config_file.display();
+        let apps = settings.app_servers.len();
+        match (&settings.default_servers, apps) {
+            (None, 0) => finding(
+                "config",
+                Verdict::Failed,
+                format!(
+                    "no server is configured ({file} {})",
+                    if settings.config_found {
+                        "names none"
+                    } else {
+                        "is not there"
+                    }
+                ),
+                format!(
+                    "Write `[server]` and `urls = [\"mqtt://127.0.0.1:1883\"]`, with your server, into {file}."
+                ),
+            ),
+            (None, apps) => finding(
+                "config",
+                Verdict::Ok,
+                format!("{apps} App Keys have servers of their own"),
+                "",
+            ),
+            (Some(list), apps) => finding(
+                "config",
+                Verdict::Ok,
+                format!(
+                    "servers: {} (from {}); App Keys with servers of their own: {apps}",
+                    list.servers.len(),
+                    list.file.display()
+                ),
+                "",
+            ),
+        }
+    }
+
+    async fn store(&self) -> Vec<Finding> {
+        match self.rows.check().await {
+            Err(error) => vec![finding(
+                "database",
+                Verdict::Failed,
+                error,
+                "See the daemon's log; restart the daemon if it hangs.",
+            )],
+            Ok(check) => vec![disk(&check), database(&check)],
+        }
+    }
+
+    fn servers(&self, remembered: Option<&Remembered>) -> Vec<Server> {
+        let own = remembered.and_then(|remembered| self.settings.app_servers.get(&remembered.app_key));
+        let list = own.or(self.settings.default_servers.as_ref());
+        list.map(|list| list.servers.clone()).unwrap_or_default()
+    }
+}
+
+fn disk(check: &AccountCheck) -> Finding {
+    let dir = check.data_dir.display();
+    match check.free_disk {
+        None => finding(
+            "disk",
+            Verdict::Skipped,
+            format!("the file system of {dir} does not say how full it is"),
+            "",
+        ),
+        Some(free) if free < LITTLE_DISK => finding(
+            "disk",
+            Verdict::Warning,
+            format!("{} MiB are free in {dir}", free / (1024 * 1024)),
+            "Make room: nothing is acknowledged that cannot be stored.",
+        ),
+        Some(free) => finding(
+            "disk",
+            Verdict::Ok,
+            format!("{} MiB are free in {dir}", free / (1024 * 1024)),
+            "",
+        ),
+    }
+}
+
+fn database(check: &AccountCheck) -> Finding {
+    let Some(account) = &check.account else {
+        return finding(
+            "database",
+            Verdict::Skipped,
+            "no account is open",
+            "An app has to connect first.",
+        );
+    };
+    let path = account.path.display();
+    match &account.quick_check {
+        QuickCheck::Healthy => finding(
+            "database",
+            Verdict::Ok,
+            format!("{path}: {} KiB, healthy", account.size / 1024),
+            "",
+        ),
+        QuickCheck::Damaged(what) => finding(
+            "database",
+            Verdict::Failed,
+            format!("{path} is damaged: {what}"),
+            "Restart the daemon: it keeps the file aside and saves what can be read.",
+        ),
+        QuickCheck::NotRun(why) => finding("database", Verdict::Skipped, format!("{path}: {why}"), ""),
+    }
+}
+
+fn token(remembered: Option<&Remembered>) -> Finding {
+    let Some(remembered) = remembered else {
+        return finding("token", Verdict::Skipped, "no app has connected yet", "");
+    };
+    let Some(token) = &remembered.token else {
+        return finding(
+            "token",
+            Verdict::Warning,
+            "there is no token: it was erased by a logout or refused by the server",
+            "An app has to connect with a new one.",
+        );
+    };
+    let Some(claims) = Claims::read(token) else {
+        return finding(
+            "token",
+            Verdict::Ok,
+            "the token is opaque: only the server can read it",
+            "",
+        );
+    };
+    if claims.has_expired(clock::now().unix) {
+        return finding(
+            "token",
+            Verdict::Failed,
+            "the token has expired, by this machine's clock",
+            "Get a new token and connect with it; or set the clock right.",
+        );
+    }
+    let user = claims
+        .sub
+        .map_or_else(|| "no user".to_owned(), |user| format!("{user:?}"));
+    let app = claims
+        .app
+        .map_or_else(|| "no App Key".to_owned(), |app| format!("App Key {app:?}"));
+    finding(
+        "token",
+        Verdict::Ok,
+        format!("a JWT for {user}, {app}, not expired"),
+        "",
+    )
+}
+
+async fn reach(server: &Server) -> Finding {
+    match probe::reach(server).await {
+        Ok(()) => finding("server", Verdict::Ok, format!("{server} can be reached"), ""),
+        Err(fault) => finding(
+            "server",
+            Verdict::Failed,
+            fault.text,
+            "Check the address in the configuration, and whether the server runs.",
+        ),
+    }
+}
+
+async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Finding> {
+    let skipped = |why: &str| {
+        vec![
+            finding("broker.client_id", Verdict::Skipped, why, "Connect first."),
+            finding("broker.topics", Verdict::Skipped, why, "Connect first."),
+        ]
+    };
+    let Some(server) = servers.first() else {
+        return skipped("no server is configured");
+    };
+    let account = remembered.and_then(Remembered::account);
+    let token: Option<&Token> = remembered.and_then(|remembered| remembered.token.as_ref());
+    let (Some(account), Some(token)) = (account, token) else {
+        return skipped("there is no account and token to try with");
+    };
+    let mut findings = vec![match probe::foreign_client_id(server, &account, token).await {
+        Ok(Answer::Refused(words)) => finding(
+            "broker.client_id",
+            Verdict::Ok,
+            format!(
+                "{server} refuses a client id of another user (0x{:02X})",
+                words.reason
+            ),
+            "",
+        ),
+        Ok(Answer::Accepted) => finding(
+            "broker.client_id",
+            Verdict::Insecure,
+            format!(
+                "{server} lets {} in with the client id of another user",
+                account.user_id
+            ),
+            "Bind client ids to user names at the broker: anyone can take over, or wipe, another's queue. The \
+             README's section on the broker says how.",
+        ),
+        Err(fault) => finding("broker.client_id", Verdict::Skipped, fault.text, ""),
+    }];
+    match probe::forbidden_topics(server, &account, token).await {
+        Err(fault) => findings.push(finding("broker.topics", Verdict::Skipped, fault.text, "")),
+        Ok(attempts) => findings.extend(attempts.into_iter().map(|attempt| {
+            let about = format!("{}, {}", attempt.what, attempt.topic);
+            match attempt.outcome {
+                Outcome::Held(how) => finding("broker.topics", Verdict::Ok, format!("{about}: {how}"), ""),
+                Outcome::Unclear(why) => {
+                    finding("broker.topics", Verdict::Skipped, format!("{about}: {why}"), "")
+                }
+                Outcome::LetThrough => finding(
+                    "broker.topics",
+                    Verdict::Insecure,
+                    format!("{about}: let through"),
+                    "Give the broker the access rules of the README's section on the broker.",
+                ),
+            }
+        })),
+    }
+    findings
+}

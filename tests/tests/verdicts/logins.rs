@@ -5,7 +5,7 @@ use imd_client::OfflineSync;
 use imd_proto::code::Code;
 use imd_tests::wait::{SOON, eventually, when};
 
-use super::stage::{ALICE, App, Connect, Ended, Left, Stage, TOKEN};
+use super::stage::{ALICE, App, Connect, Ended, Left, Stage, TOKEN, assert_says};
 
 const REJECTED: Ended = Ended {
     code: Code::RC_CONN_ID_REJECT,
@@ -39,9 +39,14 @@ fn a_refused_inbox_is_31002_naming_the_inbox() {
             .script()
             .on_subscribe(Who::Anyone, FILTERS[0], Times::Always, code);
         let connect = stage.app("First").connect("alice", TOKEN);
+        let text = connect.error().text().to_owned();
+        assert_says(&text, &[&format!("{code:#04x}")]);
+        assert!(
+            stage.history().iter().all(|change| change.status != 0),
+            "never CONNECTED"
+        );
         let says = &["the own inbox", "is the App Key right"];
         stage.assert_refused(&connect, &Ended { says, ..REJECTED });
-        assert!(stage.history().iter().all(|change| change.status != 0));
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `strangers.rs` | servers that do not speak MQTT, or not to the end |
 //! | `logins.rs` | SUBSCRIBE and the marker, and that there is one connection |
 //! | `callers.rs` | time limits, sign-out, a daemon that dies |
+//! | `canary.rs` | that a token shows nowhere, through all of it |
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,6 +22,7 @@
 )]
 
 mod callers;
+mod canary;
 mod discovery;
 mod goodbyes;
 mod im_codes;

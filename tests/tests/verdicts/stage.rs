@@ -16,47 +16,47 @@ use imd_tests::wait::{SOON, eventually, when};
 use serde_json::Value;
 
 /// A token that says nothing of itself.
-pub const TOKEN: &str = "opaque";
+pub(crate) const TOKEN: &str = "opaque";
 
 /// The client id of the user alice.
-pub const ALICE: &str = "desktop:demo:alice";
+pub(crate) const ALICE: &str = "desktop:demo:alice";
 
 /// A daemon and its broker. When dropped it checks that there were never two connections at once.
-pub struct Stage {
-    pub daemon: Daemon,
-    pub broker: Scripted,
+pub(crate) struct Stage {
+    pub(crate) daemon: Daemon,
+    pub(crate) broker: Scripted,
 }
 
 /// How a connection has ended for good.
-pub struct Ended {
-    pub code: Code,
-    pub status: i32,
-    pub name: &'static str,
-    pub token: Left,
+pub(crate) struct Ended {
+    pub(crate) code: Code,
+    pub(crate) status: i32,
+    pub(crate) name: &'static str,
+    pub(crate) token: Left,
     /// What its text must have in it.
-    pub says: &'static [&'static str],
+    pub(crate) says: &'static [&'static str],
 }
 
 /// What is left of the token in the session file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub(crate) enum Left {
     Erased,
     Kept,
 }
 
 impl Stage {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(BrokerConfig::default())
     }
 
-    pub fn with(config: BrokerConfig) -> Self {
+    pub(crate) fn with(config: BrokerConfig) -> Self {
         let broker = Scripted::with(config);
         let daemon = Daemon::for_server(&broker.url());
         Self { daemon, broker }
     }
 
     /// A broker where alice has these tokens and bob has his.
-    pub fn with_tokens(tokens: &[&str]) -> (Self, Accounts) {
+    pub(crate) fn with_tokens(tokens: &[&str]) -> (Self, Accounts) {
         let accounts = Accounts::new();
         let app_key = AppKey::parse(APP_KEY).unwrap();
         for token in tokens {
@@ -70,19 +70,19 @@ impl Stage {
     }
 
     /// Every CONNECT is answered so.
-    pub fn answering(answer: ConnectAnswer) -> Self {
+    pub(crate) fn answering(answer: ConnectAnswer) -> Self {
         let stage = Self::start();
         stage.answer(answer);
         stage
     }
 
     /// Every CONNECT is refused so.
-    pub fn refusing(reply: Reply) -> Self {
+    pub(crate) fn refusing(reply: Reply) -> Self {
         Self::answering(ConnectAnswer::Connack(reply))
     }
 
     /// From here on every CONNECT is answered so.
-    pub fn answer(&self, answer: ConnectAnswer) {
+    pub(crate) fn answer(&self, answer: ConnectAnswer) {
         self.broker
             .broker()
             .script()
@@ -90,12 +90,12 @@ impl Stage {
     }
 
     /// From here on the broker behaves well.
-    pub fn behave(&self) {
+    pub(crate) fn behave(&self) {
         self.broker.broker().script().clear();
     }
 
     /// An app that has called Init.
-    pub fn app(&self, name: &str) -> App {
+    pub(crate) fn app(&self, name: &str) -> App {
         let client = Client::builder(APP_KEY)
             .app_id(format!("org.example.{name}"))
             .socket(self.daemon.home().socket())
@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// An app that has connected alice.
-    pub fn alice(&self) -> App {
+    pub(crate) fn alice(&self) -> App {
         let app = self.app("First");
         app.connect("alice", TOKEN).success();
         self.daemon.await_status("CONNECTED");
@@ -114,11 +114,11 @@ impl Stage {
     }
 
     /// The CONNECTs the broker saw, in order: client id, version, and how they were answered.
-    pub fn connects(&self) -> Vec<String> {
+    pub(crate) fn connects(&self) -> Vec<String> {
         connects(&self.broker)
     }
 
-    pub fn await_connects(&self, count: usize) {
+    pub(crate) fn await_connects(&self, count: usize) {
         eventually(SOON, &format!("{count} CONNECTs"), || {
             let seen = self.connects();
             when(seen.len() >= count, seen)
@@ -126,7 +126,7 @@ impl Stage {
     }
 
     /// Waits until the connect of this app is taken.
-    pub fn await_pending(&self, app_id: &str) {
+    pub(crate) fn await_pending(&self, app_id: &str) {
         let rpc = self.daemon.rpc();
         eventually(SOON, "the connect to be taken", || {
             let apps = rpc.apps().unwrap();
@@ -137,19 +137,19 @@ impl Stage {
     }
 
     /// What a restarted daemon would find.
-    pub fn session(&self) -> Value {
+    pub(crate) fn session(&self) -> Value {
         let path = self.daemon.home().state_directory().join("session.json");
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
 
     /// Every status there has been, oldest first.
-    pub fn history(&self) -> Vec<StatusChange> {
+    pub(crate) fn history(&self) -> Vec<StatusChange> {
         self.daemon.rpc().status_changes().unwrap()
     }
 
     /// The connect is told this end, and nothing goes on after it.
     #[track_caller]
-    pub fn assert_refused(&self, connect: &Connect, ended: &Ended) {
+    pub(crate) fn assert_refused(&self, connect: &Connect, ended: &Ended) {
         let error = connect.error();
         assert_eq!(error.code(), ended.code, "{error:?}");
         assert_says(error.text(), ended.says);
@@ -159,7 +159,7 @@ impl Stage {
     /// The status and the session file tell this end, and the next CONNECT is that of the next app, whose
     /// other account would be refused while the first is still wanted.
     #[track_caller]
-    pub fn assert_ended(&self, ended: &Ended) {
+    pub(crate) fn assert_ended(&self, ended: &Ended) {
         let status = self.daemon.await_status(ended.name);
         assert_eq!(status.status, ended.status, "{status:?}");
         assert_eq!(status.last_code, ended.code.0, "{status:?}");
@@ -181,7 +181,7 @@ impl Stage {
 
     /// The next CONNECT is that of the next app.
     #[track_caller]
-    pub fn assert_nothing_goes_on(&self) {
+    pub(crate) fn assert_nothing_goes_on(&self) {
         let before = self.connects();
         self.behave();
         let next = self.app("Next");
@@ -194,7 +194,7 @@ impl Stage {
 
     /// The loop goes on with this code, nobody is told an error, and when the broker behaves all ends well.
     #[track_caller]
-    pub fn assert_loops(&self, connect: &Connect, code: Code, says: &[&str]) {
+    pub(crate) fn assert_loops(&self, connect: &Connect, code: Code, says: &[&str]) {
         let status = self.await_suspend(code);
         assert_says(&status.reason, says);
         assert_says(&status.reason, &["trying again in"]);
@@ -212,7 +212,7 @@ impl Stage {
 
     /// Waits for SUSPEND with this code and a time for the next attempt.
     #[track_caller]
-    pub fn await_suspend(&self, code: Code) -> ConnectionStatus {
+    pub(crate) fn await_suspend(&self, code: Code) -> ConnectionStatus {
         let status = self
             .daemon
             .await_status_that("SUSPEND", |status| status.status_name == "SUSPEND");
@@ -223,7 +223,7 @@ impl Stage {
 
     /// All is well, and remembered so.
     #[track_caller]
-    pub fn assert_connected(&self) {
+    pub(crate) fn assert_connected(&self) {
         let status = self.daemon.await_status("CONNECTED");
         assert_eq!(
             (status.status, status.last_code, status.attempt),
@@ -241,7 +241,7 @@ impl Stage {
 
     /// A status there has been, with this number, code and words.
     #[track_caller]
-    pub fn assert_was(&self, status: i32, code: Code, says: &[&str]) {
+    pub(crate) fn assert_was(&self, status: i32, code: Code, says: &[&str]) {
         let history = self.history();
         let found = history.iter().any(|change| {
             change.status == status
@@ -264,7 +264,7 @@ impl Drop for Stage {
 }
 
 /// The CONNECTs a broker saw, in order.
-pub fn connects(broker: &Scripted) -> Vec<String> {
+pub(crate) fn connects(broker: &Scripted) -> Vec<String> {
     let events = broker.broker().events().take().into_iter();
     events.filter_map(|record| connect_of(&record.event)).collect()
 }
@@ -310,31 +310,31 @@ fn assert_one_at_a_time(broker: &Scripted) {
 }
 
 #[track_caller]
-pub fn assert_says(text: &str, words: &[&str]) {
+pub(crate) fn assert_says(text: &str, words: &[&str]) {
     for part in words {
         assert!(text.contains(part), "{text:?} does not say {part:?}");
     }
 }
 
 /// An app with imd's library.
-pub struct App {
-    pub client: Client,
+pub(crate) struct App {
+    pub(crate) client: Client,
 }
 
 impl App {
     /// Asks for the connection of this user.
-    pub fn connect(&self, user: &str, token: &str) -> Connect {
+    pub(crate) fn connect(&self, user: &str, token: &str) -> Connect {
         self.connect_as(token, ConnectOptions::new().user_id(user))
     }
 
     /// Asks for the connection of this user, for so long.
-    pub fn connect_within(&self, user: &str, limit: Duration) -> Connect {
+    pub(crate) fn connect_within(&self, user: &str, limit: Duration) -> Connect {
         let options = ConnectOptions::new().user_id(user).time_limit(limit);
         self.connect_as(TOKEN, options)
     }
 
     /// Asks for the connection.
-    pub fn connect_as(&self, token: &str, options: ConnectOptions) -> Connect {
+    pub(crate) fn connect_as(&self, token: &str, options: ConnectOptions) -> Connect {
         let told = Arc::default();
         self.client
             .connect_with(token, options, Callback(Arc::clone(&told)));
@@ -345,7 +345,7 @@ impl App {
     }
 
     /// Waits until the app itself reads this status.
-    pub fn await_status(&self, name: &str) -> Arc<imd_client::Status> {
+    pub(crate) fn await_status(&self, name: &str) -> Arc<imd_client::Status> {
         eventually(SOON, &format!("the app to read {name}"), || {
             let status = self.client.connection_status();
             if status.name == name {
@@ -358,7 +358,7 @@ impl App {
 }
 
 /// A connect that was asked for, and what it was told so far.
-pub struct Connect {
+pub(crate) struct Connect {
     told: Arc<Mutex<Told>>,
     /// The last Client's end would be told as -2.
     _client: Client,
@@ -391,7 +391,7 @@ impl ConnectCallback for Callback {
 impl Connect {
     /// Waits for onSuccess, which comes after onDatabaseOpened.
     #[track_caller]
-    pub fn success(&self) -> String {
+    pub(crate) fn success(&self) -> String {
         match self.end() {
             Ok(user_id) => {
                 assert!(self.is_opened(), "onSuccess came before onDatabaseOpened");
@@ -403,7 +403,7 @@ impl Connect {
 
     /// Waits for onError.
     #[track_caller]
-    pub fn error(&self) -> Error {
+    pub(crate) fn error(&self) -> Error {
         match self.end() {
             Ok(user_id) => panic!("onSuccess({user_id}) instead of onError"),
             Err(error) => error,
@@ -411,20 +411,20 @@ impl Connect {
     }
 
     /// Waits for onDatabaseOpened.
-    pub fn await_database(&self) {
+    pub(crate) fn await_database(&self) {
         eventually(SOON, "onDatabaseOpened", || {
             let told = self.told.lock().unwrap();
             when(told.opened.is_some(), format!("{told:?}"))
         });
     }
 
-    pub fn is_opened(&self) -> bool {
+    pub(crate) fn is_opened(&self) -> bool {
         let told = self.told.lock().unwrap();
         told.opened.as_ref().is_some_and(DatabaseOpenStatus::is_open)
     }
 
     /// Neither onSuccess nor onError has been called.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.told.lock().unwrap().end.is_none()
     }
 

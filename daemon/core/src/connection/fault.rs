@@ -93,7 +93,7 @@ impl Core {
                 now,
                 Failure {
                     code: Code::RC_CONN_REDIRECTED,
-                    text: format!("{text}, with no server reference that can be used ({reference:?})"),
+                    text: format!("{text}, with no server reference that can be used"),
                     wait: FailureWait::Table,
                 },
             ),

@@ -269,6 +269,22 @@ fn what_was_missed_while_signed_out_is_told_at_the_next_login_of_the_same_accoun
 }
 
 #[test]
+fn after_a_logout_nothing_was_missed() {
+    for restarted in [false, true] {
+        let mut imd = Imd::online();
+        imd.logout("chat");
+        if restarted {
+            imd.restart();
+        }
+        imd.forget();
+        assert_eq!(imd.connect("mail", with("t1").user("alice").one_call("demo")), Ok(()));
+        imd.link(LinkEvent::Accepted(Accepted::default()));
+        imd.link(marker("elsewhere"));
+        assert_eq!(imd.events(), []);
+    }
+}
+
+#[test]
 fn many_logins_of_one_class_are_clients_of_their_own() {
     let mut imd = Imd::with_login(LoginPolicy::Many);
     assert_eq!(

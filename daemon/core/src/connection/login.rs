@@ -153,7 +153,7 @@ impl Core {
         }
         target.tokens.accept();
         target.lenient_tries = 0;
-        let first_login = !target.verified;
+        let first_login = target.account() != self.last_login;
         let ours = self.config.keep_alive;
         let keep_alive = accepted
             .keep_alive
@@ -195,6 +195,7 @@ impl Core {
         self.link = Link::Online { session };
         let Want::On(target) = &mut self.want else { return };
         target.verified = true;
+        self.last_login = target.account();
         target.attempt = 0;
         target.reached = true;
         target.last_code = None;

@@ -13,17 +13,17 @@ const SHORT_LIFE: Duration = Duration::from_secs(150);
 const GUARD_WAIT: Duration = Duration::from_secs(64);
 const STABLE: Duration = Duration::from_secs(20);
 const LONGEST_HINT: Duration = Duration::from_secs(3_600);
-pub const MAX_HOPS: usize = 5;
+pub(crate) const MAX_HOPS: usize = 5;
 
 /// A stretch of time: what is noticed late may count from when it was due or from when it was noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub from: BootTime,
-    pub to: BootTime,
+pub(crate) struct Span {
+    pub(crate) from: BootTime,
+    pub(crate) to: BootTime,
 }
 
 impl Span {
-    pub fn at(now: BootTime) -> Self {
+    pub(crate) fn at(now: BootTime) -> Self {
         Self { from: now, to: now }
     }
 
@@ -37,7 +37,7 @@ impl Span {
 
 /// What a wait is for, and so what may shorten it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The table: a change of the network, a resume and a connect shorten it.
     Table,
     /// A hint of the server: nothing shortens it.
@@ -51,26 +51,26 @@ pub enum Cause {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Wait {
-    pub span: Span,
-    pub cause: Cause,
+pub(crate) struct Wait {
+    pub(crate) span: Span,
+    pub(crate) cause: Cause,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// How many failures the table has counted since its restart: at least, at most.
     failures: (usize, usize),
-    pub wait: Option<Wait>,
+    pub(crate) wait: Option<Wait>,
     /// Bare EOFs soon after a login: at least, at most.
     short_lives: (usize, usize),
     /// Redirects followed since the last wait or login, and since the last login.
-    pub hops: usize,
-    pub hops_since_login: usize,
+    pub(crate) hops: usize,
+    pub(crate) hops_since_login: usize,
 }
 
 impl Pace {
     /// An attempt failed, or a link.
-    pub fn failed(&mut self, noticed: Span) {
+    pub(crate) fn failed(&mut self, noticed: Span) {
         let (least, most) = bounds(self.failures);
         let (span, cause) = match self.short_lives {
             (3.., _) => (noticed.after(GUARD_WAIT, GUARD_WAIT), Cause::Guard),
@@ -86,7 +86,7 @@ impl Pace {
     // The following three come after `failed` or `lived`, and replace its wait.
 
     /// The server said when to come back. The table may, or may not, count this as a failure.
-    pub fn hinted(&mut self, noticed: Span, hint: Duration) {
+    pub(crate) fn hinted(&mut self, noticed: Span, hint: Duration) {
         let hint = hint.min(LONGEST_HINT);
         let (_, most) = bounds(self.failures);
         self.wait = Some(Wait {
@@ -97,7 +97,7 @@ impl Pace {
     }
 
     /// A token that was good before is refused, for this time (at least, at most) since.
-    pub fn lenient(&mut self, noticed: Span, refusals: (usize, usize)) {
+    pub(crate) fn lenient(&mut self, noticed: Span, refusals: (usize, usize)) {
         let wait = |refusal: usize| Duration::from_secs(LENIENCY[refusal.min(LENIENCY.len() - 1)]);
         self.wait = Some(Wait {
             span: noticed.after(wait(refusals.0), wait(refusals.1)),
@@ -107,7 +107,7 @@ impl Pace {
     }
 
     /// Either the table or leniency: the design leaves the order of tokens open here.
-    pub fn lenient_or_failed(&mut self, noticed: Span, refusals: (usize, usize)) {
+    pub(crate) fn lenient_or_failed(&mut self, noticed: Span, refusals: (usize, usize)) {
         let table = self.wait;
         self.lenient(noticed, refusals);
         if let (Some(wait), Some(table)) = (self.wait.as_mut(), table) {
@@ -118,7 +118,13 @@ impl Pace {
     }
 
     /// A link that was up has ended. Its life may count from CONNACK or from the login's end.
-    pub fn lived(&mut self, noticed: Span, accepted: BootTime, logged_in: Option<BootTime>, bare_eof: bool) {
+    pub(crate) fn lived(
+        &mut self,
+        noticed: Span,
+        accepted: BootTime,
+        logged_in: Option<BootTime>,
+        bare_eof: bool,
+    ) {
         let most = noticed.to.since(accepted);
         let least = logged_in.map_or(Duration::ZERO, |since| noticed.from.since(since));
         if logged_in.is_some() && least >= STABLE {
@@ -138,13 +144,13 @@ impl Pace {
         self.failed(noticed);
     }
 
-    pub fn logged_in(&mut self) {
+    pub(crate) fn logged_in(&mut self) {
         self.hops = 0;
         self.hops_since_login = 0;
     }
 
     /// A redirect has come: it is no failure of the table, and may need no wait.
-    pub fn redirect_pending(&mut self, at_once: bool) {
+    pub(crate) fn redirect_pending(&mut self, at_once: bool) {
         self.failures.0 = self.failures.0.saturating_sub(1);
         if at_once {
             self.wait = None;
@@ -152,19 +158,19 @@ impl Pace {
     }
 
     /// A redirect is followed, at once.
-    pub fn hop(&mut self) {
+    pub(crate) fn hop(&mut self) {
         self.hops += 1;
         self.hops_since_login += 1;
         self.wait = None;
     }
 
     /// The network changed, or the machine woke up.
-    pub fn restart(&mut self, now: BootTime) {
+    pub(crate) fn restart(&mut self, now: BootTime) {
         self.restart_table(now, &[Cause::Table]);
     }
 
     /// A connect was accepted while this one was wanted already.
-    pub fn joined(&mut self, now: BootTime) {
+    pub(crate) fn joined(&mut self, now: BootTime) {
         self.short_lives = (0, 0);
         self.restart_table(now, &[Cause::Table, Cause::Guard]);
     }
@@ -191,7 +197,7 @@ impl Pace {
     }
 
     /// A token that was not tried yet need not wait for one that is refused.
-    pub fn fresh_token(&mut self, now: BootTime) {
+    pub(crate) fn fresh_token(&mut self, now: BootTime) {
         if let Some(wait) = self.wait.as_mut()
             && [Cause::Lenient, Cause::TableOrLenient].contains(&wait.cause)
         {
@@ -201,7 +207,7 @@ impl Pace {
     }
 
     /// There is a network again: at once, but no firm wait is cut short.
-    pub fn network_back(&mut self, now: BootTime) {
+    pub(crate) fn network_back(&mut self, now: BootTime) {
         self.failures.0 = 0;
         self.wait = self.wait.filter(|wait| wait.cause != Cause::Table);
         if let Some(wait) = self.wait.as_mut()
@@ -211,7 +217,7 @@ impl Pace {
         }
     }
 
-    pub fn dialed(&mut self) {
+    pub(crate) fn dialed(&mut self) {
         self.wait = None;
     }
 }

@@ -10,7 +10,7 @@ use imd_core::time::UnixTime;
 
 /// What follows from the server's words.
 #[derive(Clone, Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// This token is refused. `by_table`: by its row, which a broker with a broken auth backend also says.
     Token { code: Code, by_table: bool },
     /// The connection is over. Where an `im-code` of no terminal row stands beside a terminal reason, either
@@ -26,7 +26,7 @@ pub enum Verdict {
     Elsewhere(Server),
 }
 
-pub fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
+pub(crate) fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
     if let Some(verdict) = words.im_code.and_then(of_im_code) {
         return verdict;
     }
@@ -58,7 +58,7 @@ pub fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
     }
 }
 
-pub fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
+pub(crate) fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
     if let Some(verdict) = words.im_code.and_then(of_im_code) {
         return verdict;
     }
@@ -74,7 +74,7 @@ pub fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
 }
 
 /// An `im-code` of a terminal row outranks the table.
-pub fn of_im_code(code: Code) -> Option<Verdict> {
+pub(crate) fn of_im_code(code: Code) -> Option<Verdict> {
     if !code.is_terminal() {
         return None;
     }
@@ -98,7 +98,7 @@ fn elsewhere(words: &ServerWords, dial: &Dial) -> Verdict {
 }
 
 /// The status a code leaves behind.
-pub fn status_of(code: Code) -> ConnectionStatus {
+pub(crate) fn status_of(code: Code) -> ConnectionStatus {
     match code {
         Code::RC_CONN_TOKEN_INCORRECT | Code::RC_CONN_TOKEN_EXPIRE | Code::RC_OTP_USED => {
             ConnectionStatus::TokenIncorrect

@@ -12,6 +12,7 @@ mod archive;
 mod conversations;
 mod events;
 mod hostile;
+mod library;
 mod messages;
 mod session;
 mod stored;

@@ -6,6 +6,7 @@ use imd_core::io::{Dial, Epoch};
 use imd_core::time::BootTime;
 
 use crate::pace::Span;
+use crate::reference::EDGE;
 
 const CONNACK_DEADLINE: Duration = Duration::from_secs(15);
 const LOGIN_DEADLINE: Duration = Duration::from_secs(15);
@@ -13,15 +14,15 @@ const PROBE: Duration = Duration::from_secs(3);
 const SYNC: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
-pub struct Link {
-    pub dial: Dial,
+pub(crate) struct Link {
+    pub(crate) dial: Dial,
     /// The clean reconnect by which logout ends a session in 3.1.1.
-    pub wipe: bool,
-    pub stage: Stage,
+    pub(crate) wipe: bool,
+    pub(crate) stage: Stage,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Stage {
+pub(crate) enum Stage {
     Dialing { since: BootTime },
     LoggingIn { up: Up },
     Online { since: BootTime, up: Up, sync: Sync },
@@ -29,31 +30,24 @@ pub enum Stage {
 
 /// What is known of a link since its CONNACK.
 #[derive(Clone, Copy, Debug)]
-pub struct Up {
-    pub keep_alive: Duration,
+pub(crate) struct Up {
+    pub(crate) keep_alive: Duration,
     /// CONNACK.
-    pub accepted: BootTime,
-    pub received: BootTime,
+    pub(crate) accepted: BootTime,
+    pub(crate) received: BootTime,
     /// When something other than the answer to a PINGREQ was received last: at least, at most.
     quiet_since: Span,
-    pub unacknowledged: Option<BootTime>,
-    pub marker_returned: bool,
-    /// A probe is under way: dead when nothing is received by then (may be dead, must be dead).
-    probe: Option<Probe>,
+    pub(crate) unacknowledged: Option<BootTime>,
+    pub(crate) marker_returned: bool,
+    /// A probe is under way: dead when nothing is received by then.
+    probe: Option<BootTime>,
     /// The machine woke up: what was missed in its sleep is no sign of death.
     woke: Option<BootTime>,
-    pub pinged: BootTime,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    may: BootTime,
-    must: Option<BootTime>,
-    asked: BootTime,
+    pub(crate) pinged: BootTime,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
+pub(crate) enum Sync {
     Running,
     /// The event has been sent.
     Told,
@@ -61,16 +55,16 @@ pub enum Sync {
 
 /// Whether a link must be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doom {
+pub(crate) enum Doom {
     Lives,
-    /// At the very edge of a deadline, or where the design leaves room.
+    /// At the very edge of a deadline.
     MayDie,
     /// It should have died in this span.
     Dies(Span),
 }
 
 impl Up {
-    pub fn new(now: BootTime, keep_alive: Duration) -> Self {
+    pub(crate) fn new(now: BootTime, keep_alive: Duration) -> Self {
         Self {
             keep_alive,
             accepted: now,
@@ -84,7 +78,7 @@ impl Up {
         }
     }
 
-    pub fn receive(&mut self, now: BootTime) {
+    pub(crate) fn receive(&mut self, now: BootTime) {
         let answer = self.is_pinging();
         if !answer || self.probe.is_some() {
             self.quiet_since.to = now;
@@ -96,81 +90,51 @@ impl Up {
         self.probe = None;
     }
 
-    pub fn is_pinging(&self) -> bool {
+    pub(crate) fn is_pinging(&self) -> bool {
         self.pinged > self.received
     }
 
     /// When a PINGREQ may go out: nothing was received, or nothing sent, for the keep-alive.
-    pub fn ping_due(&self) -> BootTime {
+    pub(crate) fn ping_due(&self) -> BootTime {
         self.received.min(self.pinged) + self.keep_alive
     }
 
-    /// The link is in doubt: ask, and give it a moment. `firm`: it must be dead when the moment is over.
-    pub fn probe(&mut self, now: BootTime, firm: bool) {
+    /// The link is in doubt: it is asked, and dead when nothing is received within a moment.
+    pub(crate) fn probe(&mut self, now: BootTime) {
         let end = now + PROBE.min(self.keep_alive / 2);
-        let before = self.probe;
-        self.probe = Some(Probe {
-            may: before.map_or(end, |before| before.may.min(end)),
-            must: match (before.and_then(|before| before.must), firm) {
-                (must, true) => Some(must.map_or(end, |must| must.max(end))),
-                (must, false) => must,
-            },
-            asked: now,
-        });
+        self.probe = Some(self.probe.map_or(end, |before| before.min(end)));
     }
 
     /// As [`Up::probe`], after sleep.
-    pub fn wake(&mut self, now: BootTime) {
+    pub(crate) fn wake(&mut self, now: BootTime) {
         self.probe = None;
-        self.probe(now, true);
+        self.probe(now);
         self.woke = Some(now);
     }
 
-    pub fn doom(&self, now: BootTime) -> Doom {
-        let mut may: Vec<BootTime> = Vec::new();
-        let mut must: Vec<BootTime> = Vec::new();
-        let asleep = |at: BootTime| self.woke.filter(|woke| at < *woke);
-        let silent = self.received + self.keep_alive * 145 / 100;
-        match (asleep(self.received), self.probe) {
-            (Some(_), Some(probe)) if silent <= probe.asked => may.push(probe.may),
-            (Some(_), _) => may.push(silent),
-            (None, _) => {
-                may.push(silent);
-                must.push(silent);
-            }
-        }
-        if let Some(since) = self.unacknowledged {
-            let limit = self.keep_alive / 2;
-            let woke = asleep(since);
-            may.push(woke.map_or(since + limit, |woke| (woke + PROBE.min(limit)).max(since + limit)));
-            must.push(woke.unwrap_or(since) + limit);
-        }
-        if let Some(probe) = self.probe {
-            may.push(probe.may);
-            must.extend(probe.must);
-        }
-        judge(now, may.into_iter().min(), must.into_iter().min())
+    pub(crate) fn doom(&self, now: BootTime) -> Doom {
+        let awake = |since: BootTime| self.woke.map_or(since, |woke| woke.max(since));
+        let silent = awake(self.received) + self.keep_alive * 145 / 100;
+        let overdue = self
+            .unacknowledged
+            .map(|since| awake(since) + self.keep_alive / 2);
+        let ends = [Some(silent), overdue, self.probe];
+        judge(now, ends.into_iter().flatten().min().unwrap_or(silent))
     }
 }
 
-fn judge(now: BootTime, may: Option<BootTime>, must: Option<BootTime>) -> Doom {
-    const EDGE: Duration = Duration::from_millis(1);
-    if let (Some(may), Some(must)) = (may, must)
-        && now >= must + EDGE
-    {
-        return Doom::Dies(Span {
-            from: may.min(now),
-            to: now,
-        });
+fn judge(now: BootTime, end: BootTime) -> Doom {
+    if now >= end + EDGE {
+        Doom::Dies(Span { from: end, to: now })
+    } else if now + EDGE >= end {
+        Doom::MayDie
+    } else {
+        Doom::Lives
     }
-    if may.is_some_and(|may| now + EDGE >= may) {
-        return Doom::MayDie;
-    }
-    Doom::Lives
 }
 
 impl Link {
-    pub fn new(now: BootTime, dial: Dial, wipe: bool) -> Self {
+    pub(crate) fn new(now: BootTime, dial: Dial, wipe: bool) -> Self {
         Self {
             dial,
             wipe,
@@ -178,15 +142,15 @@ impl Link {
         }
     }
 
-    pub fn epoch(&self) -> Epoch {
+    pub(crate) fn epoch(&self) -> Epoch {
         self.dial.epoch
     }
 
-    pub fn is_online(&self) -> bool {
+    pub(crate) fn is_online(&self) -> bool {
         matches!(self.stage, Stage::Online { .. })
     }
 
-    pub fn up(&mut self) -> Option<&mut Up> {
+    pub(crate) fn up(&mut self) -> Option<&mut Up> {
         match &mut self.stage {
             Stage::Dialing { .. } => None,
             Stage::LoggingIn { up } | Stage::Online { up, .. } => Some(up),
@@ -194,22 +158,16 @@ impl Link {
     }
 
     /// Whether a deadline of this link has passed.
-    pub fn doom(&self, now: BootTime) -> Doom {
+    pub(crate) fn doom(&self, now: BootTime) -> Doom {
         match self.stage {
-            Stage::Dialing { since } => {
-                let end = Some(since + CONNACK_DEADLINE);
-                judge(now, end, end)
-            }
-            Stage::LoggingIn { up } => {
-                let end = Some(up.accepted + LOGIN_DEADLINE);
-                judge(now, end, end)
-            }
+            Stage::Dialing { since } => judge(now, since + CONNACK_DEADLINE),
+            Stage::LoggingIn { up } => judge(now, up.accepted + LOGIN_DEADLINE),
             Stage::Online { up, .. } => up.doom(now),
         }
     }
 
     /// Whether the backlog counts as read, though its marker has not come: at least, at most.
-    pub fn sync_is_over(&self, now: BootTime) -> (bool, bool) {
+    pub(crate) fn sync_is_over(&self, now: BootTime) -> (bool, bool) {
         match self.stage {
             Stage::Online { since, up, .. } => {
                 let least = up.quiet_since.from + SYNC;

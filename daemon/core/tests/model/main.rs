@@ -1,14 +1,27 @@
 //! The connection against a reference model: random days of apps, servers, networks, clocks and crashes.
 //!
-//! `transition.rs` says what may happen, `world.rs` lets it happen, `reference.rs` says what must follow, and
-//! `checks.rs` compares after every step. A failure prints the shortest case found and what was seen in it.
+//! - `transition` and `strategy`: what may happen, and how often.
+//! - `world`, with `apps` and `server`: lets it happen, and carries out what the core asks for.
+//! - `reference`, with `calls`, `wire`, `tokens`, `around`, `verdict`, `link` and `pace`: what must follow, from
+//!   the design alone.
+//! - `checks` and `settled`: hold the two together, action by action and after every step.
+//!
+//! A failure prints the shortest case found and all that was seen in it. `PROPTEST_CASES` sets the count.
 
+mod apps;
+mod around;
+mod calls;
 mod checks;
 mod link;
 mod pace;
 mod reference;
+mod server;
+mod settled;
+mod strategy;
+mod tokens;
 mod transition;
 mod verdict;
+mod wire;
 mod words;
 mod world;
 
@@ -28,7 +41,7 @@ fn config() -> ProptestConfig {
     ProptestConfig {
         cases: if given { usual.cases } else { CASES },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILURES))),
-        max_shrink_iters: 20_000,
+        max_shrink_iters: 2_000,
         ..usual
     }
 }
@@ -47,7 +60,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn whatever_happens_the_design_holds(seed in 0_u64..1_000, case in transition::case()) {
+    fn whatever_happens_the_design_holds(seed in 0_u64..1_000, case in strategy::case()) {
         if let (Err(wrong), _) = run(seed, &case, false) {
             let (_, trace) = run(seed, &case, true);
             return Err(TestCaseError::fail(format!("{wrong}\n{}", trace.join("\n"))));

@@ -12,17 +12,18 @@ const LENIENCY: [u64; 3] = [4, 16, 64];
 const SHORT_LIFE: Duration = Duration::from_secs(150);
 const GUARD_WAIT: Duration = Duration::from_secs(64);
 const STABLE: Duration = Duration::from_secs(20);
-pub const MAX_HOPS: usize = 5;
+const LONGEST_HINT: Duration = Duration::from_secs(3_600);
+pub(crate) const MAX_HOPS: usize = 5;
 
 /// A stretch of time: what is noticed late may count from when it was due or from when it was noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub from: BootTime,
-    pub to: BootTime,
+pub(crate) struct Span {
+    pub(crate) from: BootTime,
+    pub(crate) to: BootTime,
 }
 
 impl Span {
-    pub fn at(now: BootTime) -> Self {
+    pub(crate) fn at(now: BootTime) -> Self {
         Self { from: now, to: now }
     }
 
@@ -36,38 +37,40 @@ impl Span {
 
 /// What a wait is for, and so what may shorten it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The table: a change of the network, a resume and a connect shorten it.
     Table,
     /// A hint of the server: nothing shortens it.
     Hint,
     /// Leniency with a token: nothing but another token shortens it.
     Lenient,
+    /// Either of the two.
+    TableOrLenient,
     /// Three short lives: only a connect shortens it.
     Guard,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Wait {
-    pub span: Span,
-    pub cause: Cause,
+pub(crate) struct Wait {
+    pub(crate) span: Span,
+    pub(crate) cause: Cause,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// How many failures the table has counted since its restart: at least, at most.
     failures: (usize, usize),
-    pub wait: Option<Wait>,
+    pub(crate) wait: Option<Wait>,
     /// Bare EOFs soon after a login: at least, at most.
     short_lives: (usize, usize),
     /// Redirects followed since the last wait or login, and since the last login.
-    pub hops: usize,
-    pub hops_since_login: usize,
+    pub(crate) hops: usize,
+    pub(crate) hops_since_login: usize,
 }
 
 impl Pace {
     /// An attempt failed, or a link.
-    pub fn failed(&mut self, noticed: Span) {
+    pub(crate) fn failed(&mut self, noticed: Span) {
         let (least, most) = bounds(self.failures);
         let (span, cause) = match self.short_lives {
             (3.., _) => (noticed.after(GUARD_WAIT, GUARD_WAIT), Cause::Guard),
@@ -83,7 +86,8 @@ impl Pace {
     // The following three come after `failed` or `lived`, and replace its wait.
 
     /// The server said when to come back. The table may, or may not, count this as a failure.
-    pub fn hinted(&mut self, noticed: Span, hint: Duration) {
+    pub(crate) fn hinted(&mut self, noticed: Span, hint: Duration) {
+        let hint = hint.min(LONGEST_HINT);
         let (_, most) = bounds(self.failures);
         self.wait = Some(Wait {
             span: noticed.after(hint, hint.max(most)),
@@ -93,7 +97,7 @@ impl Pace {
     }
 
     /// A token that was good before is refused, for this time (at least, at most) since.
-    pub fn lenient(&mut self, noticed: Span, refusals: (usize, usize)) {
+    pub(crate) fn lenient(&mut self, noticed: Span, refusals: (usize, usize)) {
         let wait = |refusal: usize| Duration::from_secs(LENIENCY[refusal.min(LENIENCY.len() - 1)]);
         self.wait = Some(Wait {
             span: noticed.after(wait(refusals.0), wait(refusals.1)),
@@ -103,17 +107,24 @@ impl Pace {
     }
 
     /// Either the table or leniency: the design leaves the order of tokens open here.
-    pub fn lenient_or_failed(&mut self, noticed: Span, refusals: (usize, usize)) {
+    pub(crate) fn lenient_or_failed(&mut self, noticed: Span, refusals: (usize, usize)) {
         let table = self.wait;
         self.lenient(noticed, refusals);
         if let (Some(wait), Some(table)) = (self.wait.as_mut(), table) {
             wait.span.from = wait.span.from.min(table.span.from);
             wait.span.to = wait.span.to.max(table.span.to);
+            wait.cause = Cause::TableOrLenient;
         }
     }
 
     /// A link that was up has ended. Its life may count from CONNACK or from the login's end.
-    pub fn lived(&mut self, noticed: Span, accepted: BootTime, logged_in: Option<BootTime>, bare_eof: bool) {
+    pub(crate) fn lived(
+        &mut self,
+        noticed: Span,
+        accepted: BootTime,
+        logged_in: Option<BootTime>,
+        bare_eof: bool,
+    ) {
         let most = noticed.to.since(accepted);
         let least = logged_in.map_or(Duration::ZERO, |since| noticed.from.since(since));
         if logged_in.is_some() && least >= STABLE {
@@ -133,13 +144,13 @@ impl Pace {
         self.failed(noticed);
     }
 
-    pub fn logged_in(&mut self) {
+    pub(crate) fn logged_in(&mut self) {
         self.hops = 0;
         self.hops_since_login = 0;
     }
 
     /// A redirect has come: it is no failure of the table, and may need no wait.
-    pub fn redirect_pending(&mut self, at_once: bool) {
+    pub(crate) fn redirect_pending(&mut self, at_once: bool) {
         self.failures.0 = self.failures.0.saturating_sub(1);
         if at_once {
             self.wait = None;
@@ -147,21 +158,26 @@ impl Pace {
     }
 
     /// A redirect is followed, at once.
-    pub fn hop(&mut self) {
+    pub(crate) fn hop(&mut self) {
         self.hops += 1;
         self.hops_since_login += 1;
         self.wait = None;
     }
 
     /// The network changed, or the machine woke up.
-    pub fn restart(&mut self, now: BootTime) {
+    pub(crate) fn restart(&mut self, now: BootTime) {
         self.restart_table(now, &[Cause::Table]);
     }
 
     /// A connect was accepted while this one was wanted already.
-    pub fn joined(&mut self, now: BootTime) {
+    pub(crate) fn joined(&mut self, now: BootTime) {
         self.short_lives = (0, 0);
         self.restart_table(now, &[Cause::Table, Cause::Guard]);
+    }
+
+    /// Nothing listened: the server restarts, and nobody fights over the session.
+    pub(crate) fn server_was_away(&mut self) {
+        self.short_lives = (0, 0);
     }
 
     fn restart_table(&mut self, now: BootTime, shortened: &[Cause]) {
@@ -177,14 +193,18 @@ impl Pace {
                 // What was due is no longer waiting when the table restarts.
                 self.failures = (0, if was_due { self.failures.1.max(1) } else { 1 });
             }
+            Some(wait) if wait.cause == Cause::TableOrLenient => {
+                wait.span.from = now;
+                self.failures.0 = 0;
+            }
             Some(_) | None => self.failures.0 = 0,
         }
     }
 
     /// A token that was not tried yet need not wait for one that is refused.
-    pub fn fresh_token(&mut self, now: BootTime) {
+    pub(crate) fn fresh_token(&mut self, now: BootTime) {
         if let Some(wait) = self.wait.as_mut()
-            && wait.cause == Cause::Lenient
+            && [Cause::Lenient, Cause::TableOrLenient].contains(&wait.cause)
         {
             wait.span.from = now;
             self.failures.0 = 0;
@@ -192,12 +212,17 @@ impl Pace {
     }
 
     /// There is a network again: at once, but no firm wait is cut short.
-    pub fn network_back(&mut self) {
+    pub(crate) fn network_back(&mut self, now: BootTime) {
         self.failures.0 = 0;
         self.wait = self.wait.filter(|wait| wait.cause != Cause::Table);
+        if let Some(wait) = self.wait.as_mut()
+            && wait.cause == Cause::TableOrLenient
+        {
+            wait.span.from = now;
+        }
     }
 
-    pub fn dialed(&mut self) {
+    pub(crate) fn dialed(&mut self) {
         self.wait = None;
     }
 }

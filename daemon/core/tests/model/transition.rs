@@ -2,20 +2,16 @@
 
 use std::time::Duration;
 
-use imd_core::Code;
 use imd_core::account::{AppKey, Token, UserId};
 use imd_core::io::FaultKind;
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
 
 /// How many app instances there are.
-pub const APPS: usize = 4;
+pub(crate) const APPS: usize = 4;
 
 /// What one step of a case does. A step that has no meaning where it comes (an answer where nobody asked)
 /// does nothing.
 #[derive(Clone, Copy, Debug)]
-pub enum Transition {
+pub(crate) enum Transition {
     Init(App, Key),
     Connect(Wish),
     /// The library issues its last connect once more, as after a re-bind. `honest`: it says truly whether
@@ -66,18 +62,18 @@ pub enum Transition {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct App(pub usize);
+pub(crate) struct App(pub usize);
 
 /// The App Keys; the last one has no server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub(crate) enum Key {
     Demo,
     Other,
     Unserved,
 }
 
 impl Key {
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Demo => "demo",
             Self::Other => "other",
@@ -85,20 +81,20 @@ impl Key {
         }
     }
 
-    pub fn parse(self) -> Result<AppKey, String> {
+    pub(crate) fn parse(self) -> Result<AppKey, String> {
         AppKey::parse(self.text()).map_err(|invalid| invalid.text)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Person {
+pub(crate) enum Person {
     Alice,
     Bob,
     Carol,
 }
 
 impl Person {
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Alice => "alice",
             Self::Bob => "bob",
@@ -106,26 +102,26 @@ impl Person {
         }
     }
 
-    pub fn parse(self) -> Result<UserId, String> {
+    pub(crate) fn parse(self) -> Result<UserId, String> {
         UserId::parse(self.text()).map_err(|invalid| invalid.text)
     }
 }
 
 /// A connect as an app makes it.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
-    pub app: App,
-    pub secret: Secret,
-    pub user: Option<Person>,
+pub(crate) struct Wish {
+    pub(crate) app: App,
+    pub(crate) secret: Secret,
+    pub(crate) user: Option<Person>,
     /// In seconds, as in the page: at most 0 is without a limit.
-    pub limit: i64,
+    pub(crate) limit: i64,
     /// Init and connect in one call.
-    pub one_call: Option<Key>,
+    pub(crate) one_call: Option<Key>,
 }
 
 /// The tokens there are. Whose they are is what the server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
+pub(crate) enum Secret {
     JwtAlice,
     JwtAliceOfDemo,
     JwtAliceShortLived,
@@ -140,9 +136,9 @@ pub enum Secret {
 
 impl Secret {
     /// When the short-lived one ends, in seconds since 1970: two hours after a case begins.
-    pub const SHORT_LIFE_ENDS: i64 = super::world::EPOCH_SECONDS + 7_200;
+    pub(crate) const SHORT_LIFE_ENDS: i64 = super::world::EPOCH_SECONDS + 7_200;
 
-    pub const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::JwtAlice,
         Self::JwtAliceOfDemo,
         Self::JwtAliceShortLived,
@@ -156,7 +152,7 @@ impl Secret {
     ];
 
     /// `sub`, `app` and `exp`, where it is a JWT.
-    pub fn claims(self) -> Option<(&'static str, Option<Key>, Option<i64>)> {
+    pub(crate) fn claims(self) -> Option<(&'static str, Option<Key>, Option<i64>)> {
         match self {
             Self::JwtAlice => Some(("alice", None, None)),
             Self::JwtAliceOfDemo => Some(("alice", Some(Key::Demo), Some(4_000_000_000))),
@@ -169,7 +165,7 @@ impl Secret {
     }
 
     /// Whose it is, if the server takes it.
-    pub fn owner(self) -> Option<Person> {
+    pub(crate) fn owner(self) -> Option<Person> {
         match self {
             Self::JwtAlice
             | Self::JwtAliceOfDemo
@@ -182,7 +178,7 @@ impl Secret {
         }
     }
 
-    pub fn token(self) -> Result<Token, String> {
+    pub(crate) fn token(self) -> Result<Token, String> {
         let text = match self.claims() {
             Some((sub, app, exp)) => {
                 let app = app.map_or_else(String::new, |key| format!(r#","app":"{}""#, key.text()));
@@ -195,7 +191,7 @@ impl Secret {
         Token::parse(text).map_err(|invalid| invalid.text)
     }
 
-    pub fn of(token: &Token) -> Option<Self> {
+    pub(crate) fn of(token: &Token) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|secret| token.reveal().ends_with(&format!("{secret:?}")) && secret.is(token))
@@ -213,14 +209,14 @@ fn base64(text: &str) -> String {
 
 /// What the server does next, for each thing a link may wait for.
 #[derive(Clone, Copy, Debug)]
-pub struct Reply {
-    pub dialing: Connack,
-    pub logging_in: LoginStep,
-    pub online: OnlineStep,
+pub(crate) struct Reply {
+    pub(crate) dialing: Connack,
+    pub(crate) logging_in: LoginStep,
+    pub(crate) online: OnlineStep,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Connack {
+pub(crate) enum Connack {
     /// By whose the token is, and whether it has expired. `names`: with `im-user-id`.
     Honest {
         names: bool,
@@ -238,7 +234,7 @@ pub enum Connack {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum LoginStep {
+pub(crate) enum LoginStep {
     LoggedIn,
     LoginRefused,
     MarkerReturned,
@@ -251,7 +247,7 @@ pub enum LoginStep {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum OnlineStep {
+pub(crate) enum OnlineStep {
     Received,
     MarkerReturned,
     MarkerFound,
@@ -263,15 +259,15 @@ pub enum OnlineStep {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Words {
-    pub reason: u8,
-    pub im_code: Option<i32>,
-    pub retry_after: Option<u64>,
-    pub reference: Option<&'static str>,
+pub(crate) struct Words {
+    pub(crate) reason: u8,
+    pub(crate) im_code: Option<i32>,
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) reference: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Leftover {
+pub(crate) enum Leftover {
     Accepted,
     Refused,
     LoggedIn,
@@ -284,297 +280,8 @@ pub enum Leftover {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub(crate) enum Opening {
     AtOnce,
     Failing,
     Later,
-}
-
-/// A case: what happens, in order.
-pub fn case() -> impl Strategy<Value = Vec<Transition>> {
-    // Most cases begin as most days do, so that the rest happens to a connection that is up.
-    let opening = prop_oneof![
-        1 => Just(Vec::new()),
-        3 => wish().prop_map(|wish| vec![
-            Transition::Init(wish.app, Key::Demo),
-            Transition::Connect(Wish { one_call: None, ..wish }),
-        ]),
-        3 => wish().prop_map(|wish| {
-            let well = Transition::Server(Reply {
-                dialing: Connack::Honest { names: true, session_present: true },
-                logging_in: LoginStep::LoggedIn,
-                online: OnlineStep::Received,
-            });
-            vec![
-                Transition::Init(wish.app, Key::Demo),
-                Transition::Connect(Wish { one_call: None, secret: Secret::OpaqueAlice, ..wish }),
-                well,
-                well,
-                well,
-            ]
-        }),
-    ];
-    (opening, vec(transition(), 1..48)).prop_map(|(mut all, rest)| {
-        all.extend(rest);
-        all
-    })
-}
-
-fn transition() -> impl Strategy<Value = Transition> {
-    prop_oneof![
-        3 => (app(), key()).prop_map(|(app, key)| Transition::Init(app, key)),
-        8 => wish().prop_map(Transition::Connect),
-        2 => (app(), any::<bool>()).prop_map(|(app, honest)| Transition::Reissue { app, honest }),
-        1 => app().prop_map(Transition::Disconnect),
-        1 => app().prop_map(Transition::Logout),
-        1 => app().prop_map(Transition::Unbound),
-        24 => reply().prop_map(Transition::Server),
-        1 => Just(Transition::HalfOpen),
-        2 => leftover().prop_map(Transition::Stale),
-        1 => select(&[Opening::AtOnce, Opening::AtOnce, Opening::Failing, Opening::Later][..])
-            .prop_map(Transition::Databases),
-        2 => prop::bool::weighted(0.8).prop_map(|well| Transition::Opened { well }),
-        1 => any::<bool>().prop_map(|rebind| Transition::Restart { rebind }),
-        1 => (0_usize..6).prop_map(Transition::CrashAfter),
-        1 => Just(Transition::Stop),
-        12 => (1_usize..8).prop_map(Transition::Wake),
-        3 => span().prop_map(Transition::Pass),
-        2 => span().prop_map(Transition::Late),
-        1 => span().prop_map(|asleep| Transition::Resumed { asleep }),
-        1 => Just(Transition::NetworkChanged),
-        2 => any::<bool>().prop_map(|available| Transition::Network { available }),
-        1 => (-200_i64..200).prop_map(|minutes| Transition::WallClock { minutes }),
-    ]
-}
-
-fn app() -> impl Strategy<Value = App> {
-    (0..APPS).prop_map(App)
-}
-
-fn key() -> impl Strategy<Value = Key> {
-    select(
-        &[
-            Key::Demo,
-            Key::Demo,
-            Key::Demo,
-            Key::Demo,
-            Key::Other,
-            Key::Unserved,
-        ][..],
-    )
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
-    let user = select(
-        &[
-            None,
-            None,
-            None,
-            Some(Person::Alice),
-            Some(Person::Alice),
-            Some(Person::Bob),
-            Some(Person::Carol),
-        ][..],
-    );
-    let limit = select(&[-1_i64, 0, 0, 1, 5, 30, 120][..]);
-    let one_call = prop_oneof![5 => Just(None), 1 => key().prop_map(Some)];
-    (app(), select(&Secret::ALL[..]), user, limit, one_call).prop_map(
-        |(app, secret, user, limit, one_call)| Wish {
-            app,
-            secret,
-            user,
-            limit,
-            one_call,
-        },
-    )
-}
-
-fn span() -> impl Strategy<Value = Duration> {
-    let seconds = |seconds: u64| Duration::from_secs(seconds);
-    prop_oneof![
-        6 => (0_u64..2_000).prop_map(Duration::from_millis),
-        6 => (0_u64..200_000).prop_map(Duration::from_millis),
-        2 => select(vec![seconds(20), seconds(30), seconds(64), seconds(150), seconds(3_600)]),
-        1 => (1_u64..72).prop_map(move |hours| seconds(hours * 3_600)),
-    ]
-}
-
-fn reply() -> impl Strategy<Value = Reply> {
-    (connack(), login_step(), online_step()).prop_map(|(dialing, logging_in, online)| Reply {
-        dialing,
-        logging_in,
-        online,
-    })
-}
-
-fn connack() -> impl Strategy<Value = Connack> {
-    let user = select(&[None, None, Some("alice"), Some("alice"), Some("bob"), Some("a/b")][..]);
-    let keep_alive = select(&[None, Some(0), Some(20), Some(60)][..]);
-    let im_code = select(
-        &[
-            None,
-            None,
-            None,
-            None,
-            None,
-            Some(Code::RC_CONN_TOKEN_INCORRECT.0),
-            Some(Code::RC_CONN_APP_BLOCKED_OR_DELETED.0),
-            Some(Code::RC_CONN_NOT_AUTHRORIZED.0),
-            Some(Code::RC_CONN_SERVER_UNAVAILABLE.0),
-            Some(31_099),
-        ][..],
-    );
-    prop_oneof![
-        14 => (prop::bool::weighted(0.8), prop::bool::weighted(0.8))
-            .prop_map(|(names, session_present)| Connack::Honest { names, session_present }),
-        2 => (user, keep_alive, im_code)
-            .prop_map(|(user, keep_alive, im_code)| Connack::Accept { user, keep_alive, im_code }),
-        5 => refusal().prop_map(Connack::Refuse),
-        4 => select(&FAULTS[..]).prop_map(Connack::Fail),
-        1 => Just(Connack::Fail(FaultKind::Proxy)),
-        1 => Just(Connack::Silence),
-    ]
-}
-
-const FAULTS: [FaultKind; 6] = [
-    FaultKind::NameNotResolved,
-    FaultKind::ConnectionRefused,
-    FaultKind::Unreachable,
-    FaultKind::BareEof,
-    FaultKind::Io,
-    FaultKind::Protocol,
-];
-
-fn words(reason: u8) -> Words {
-    Words {
-        reason,
-        im_code: None,
-        retry_after: None,
-        reference: None,
-    }
-}
-
-/// Every row of the verdict table, and numbers that are in none.
-fn refusal() -> impl Strategy<Value = Words> {
-    prop_oneof![
-        3 => select(&[0x86_u8, 0x87, 0x8c, 0x95][..]).prop_map(words),
-        2 => Just(words(0x84)),
-        1 => Just(words(0x85)),
-        1 => Just(words(0x8a)),
-        3 => (select(&[0x88_u8, 0x89, 0x97, 0x9f, 0x80, 0x83, 0xfe][..]), hint(), unknown_number()).prop_map(
-            |(reason, retry_after, im_code)| Words { retry_after, im_code, ..words(reason) }
-        ),
-        2 => elsewhere(),
-        2 => im_code(),
-    ]
-}
-
-fn disconnect() -> impl Strategy<Value = Words> {
-    prop_oneof![
-        2 => Just(words(0x8e)),
-        4 => (select(&[0x00_u8, 0x80, 0x87, 0x89, 0x8b, 0x8d, 0x93, 0x95, 0x98][..]), hint(), unknown_number())
-            .prop_map(|(reason, retry_after, im_code)| Words { retry_after, im_code, ..words(reason) }),
-        1 => elsewhere(),
-        2 => im_code(),
-    ]
-}
-
-fn hint() -> impl Strategy<Value = Option<u64>> {
-    select(&[None, None, None, Some(0), Some(3), Some(45), Some(200)][..])
-}
-
-/// An `im-code` that ends nothing: of a looping row, or of no row.
-fn unknown_number() -> impl Strategy<Value = Option<i32>> {
-    select(
-        &[
-            None,
-            None,
-            None,
-            Some(Code::CONNECT_OVER_FREQUENCY.0),
-            Some(31_099),
-            Some(-77),
-        ][..],
-    )
-}
-
-/// An `im-code` that ends the connection, whatever the reason code beside it.
-fn im_code() -> impl Strategy<Value = Words> {
-    let codes = select(
-        &[
-            Code::RC_CONN_TOKEN_INCORRECT,
-            Code::RC_CONN_TOKEN_EXPIRE,
-            Code::RC_CONN_NOT_AUTHRORIZED,
-            Code::RC_CONN_APP_BLOCKED_OR_DELETED,
-            Code::RC_CONN_USER_BLOCKED,
-            Code::RC_DISCONN_KICK,
-            Code::RC_DISCONN_EXCEPTION,
-            Code::RC_DISCONN_SAME_CLIENT_ON_LINE,
-            Code::RC_OTP_USED,
-            Code::RC_LICENSE_EXPIRED,
-        ][..],
-    );
-    (codes, select(&[0x80_u8, 0x87, 0x88, 0x89][..])).prop_map(|(code, reason)| Words {
-        im_code: Some(code.0),
-        ..words(reason)
-    })
-}
-
-fn elsewhere() -> impl Strategy<Value = Words> {
-    let references = select(
-        &[
-            Some("two.example"),
-            Some("two.example:99"),
-            Some("three.example"),
-            Some("mqtt://evil/x"),
-            None,
-        ][..],
-    );
-    (select(&[0x9c_u8, 0x9d][..]), references).prop_map(|(reason, reference)| Words {
-        reference,
-        ..words(reason)
-    })
-}
-
-fn login_step() -> impl Strategy<Value = LoginStep> {
-    prop_oneof![
-        16 => Just(LoginStep::LoggedIn),
-        1 => Just(LoginStep::LoginRefused),
-        1 => Just(LoginStep::MarkerReturned),
-        1 => Just(LoginStep::MarkerFound),
-        1 => Just(LoginStep::GroupRefused),
-        1 => Just(LoginStep::Received),
-        1 => disconnect().prop_map(LoginStep::Disconnect),
-        2 => select(&FAULTS[..]).prop_map(LoginStep::Fail),
-        1 => Just(LoginStep::Silence),
-    ]
-}
-
-fn online_step() -> impl Strategy<Value = OnlineStep> {
-    prop_oneof![
-        4 => Just(OnlineStep::Received),
-        4 => Just(OnlineStep::MarkerReturned),
-        1 => Just(OnlineStep::MarkerFound),
-        1 => Just(OnlineStep::GroupRefused),
-        1 => (0_u64..20_000).prop_map(|age| OnlineStep::Unacknowledged(Some(Duration::from_millis(age)))),
-        1 => Just(OnlineStep::Unacknowledged(None)),
-        4 => disconnect().prop_map(OnlineStep::Disconnect),
-        4 => select(&FAULTS[3..]).prop_map(OnlineStep::Fail),
-        3 => Just(OnlineStep::Fail(FaultKind::BareEof)),
-    ]
-}
-
-fn leftover() -> impl Strategy<Value = Leftover> {
-    select(
-        &[
-            Leftover::Accepted,
-            Leftover::Refused,
-            Leftover::LoggedIn,
-            Leftover::LoginRefused,
-            Leftover::MarkerReturned,
-            Leftover::Received,
-            Leftover::Unacknowledged,
-            Leftover::Kicked,
-            Leftover::Failed,
-        ][..],
-    )
 }

@@ -10,7 +10,7 @@ use imd_core::time::UnixTime;
 
 /// What follows from the server's words.
 #[derive(Clone, Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// This token is refused. `by_table`: by its row, which a broker with a broken auth backend also says.
     Token { code: Code, by_table: bool },
     /// The connection is over. Where an `im-code` of no terminal row stands beside a terminal reason, either
@@ -26,7 +26,7 @@ pub enum Verdict {
     Elsewhere(Server),
 }
 
-pub fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
+pub(crate) fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
     if let Some(verdict) = words.im_code.and_then(of_im_code) {
         return verdict;
     }
@@ -54,13 +54,11 @@ pub fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
             codes: also(Code::RC_CONN_USER_BLOCKED),
         },
         0x9c | 0x9d => elsewhere(words, dial),
-        _ => Verdict::Loop {
-            hint: words.retry_after,
-        },
+        _ => Verdict::Loop { hint: hint(words) },
     }
 }
 
-pub fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
+pub(crate) fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
     if let Some(verdict) = words.im_code.and_then(of_im_code) {
         return verdict;
     }
@@ -71,14 +69,12 @@ pub fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
                 .collect(),
         },
         0x9c | 0x9d => elsewhere(words, dial),
-        _ => Verdict::Loop {
-            hint: words.retry_after,
-        },
+        _ => Verdict::Loop { hint: hint(words) },
     }
 }
 
 /// An `im-code` of a terminal row outranks the table.
-pub fn of_im_code(code: Code) -> Option<Verdict> {
+pub(crate) fn of_im_code(code: Code) -> Option<Verdict> {
     if !code.is_terminal() {
         return None;
     }
@@ -97,14 +93,12 @@ fn elsewhere(words: &ServerWords, dial: &Dial) -> Verdict {
     let named = words.server_reference.as_deref();
     match named.and_then(|reference| dial.server.referred(reference)) {
         Some(server) => Verdict::Elsewhere(server),
-        None => Verdict::Loop {
-            hint: words.retry_after,
-        },
+        None => Verdict::Loop { hint: hint(words) },
     }
 }
 
 /// The status a code leaves behind.
-pub fn status_of(code: Code) -> ConnectionStatus {
+pub(crate) fn status_of(code: Code) -> ConnectionStatus {
     match code {
         Code::RC_CONN_TOKEN_INCORRECT | Code::RC_CONN_TOKEN_EXPIRE | Code::RC_OTP_USED => {
             ConnectionStatus::TokenIncorrect
@@ -120,4 +114,9 @@ pub fn status_of(code: Code) -> ConnectionStatus {
         Code::RC_CONN_PROXY_UNAVAILABLE => ConnectionStatus::ProxyUnavailable,
         _ => ConnectionStatus::Unconnected,
     }
+}
+
+/// When the server wants us back; 0 is no hint, for taken by its word it would dial without end.
+fn hint(words: &ServerWords) -> Option<Duration> {
+    words.retry_after.filter(|hint| !hint.is_zero())
 }

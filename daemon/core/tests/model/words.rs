@@ -4,7 +4,7 @@ use imd_core::io::{Action, Callback, Identity, Input, LinkEvent, Request};
 
 use crate::transition::Secret;
 
-pub fn input(input: &Input) -> String {
+pub(crate) fn input(input: &Input) -> String {
     match input {
         Input::Start { remembered } => match remembered {
             None => "Start with nothing".to_owned(),
@@ -73,7 +73,7 @@ fn state(remembered: &imd_core::io::Remembered) -> String {
     )
 }
 
-pub fn action(action: &Action) -> String {
+pub(crate) fn action(action: &Action) -> String {
     match action {
         Action::Answer { call, result } => format!("Answer {call:?} {result:?}"),
         Action::Callback { connect, callback } => {

@@ -1,0 +1,141 @@
+//! The network, sleep, stop; and how a connection ends.
+
+use imd_core::Code;
+use imd_core::io::{ConnectKey, HangUp, Network};
+
+use crate::link::Stage;
+use crate::pace::Pace;
+use crate::reference::{ANY, ANY_END, Model, Need, State, Told};
+use crate::verdict;
+
+impl Model {
+    pub(crate) fn network(&mut self, network: Network) {
+        if self.network == network {
+            return;
+        }
+        self.network = network;
+        match network {
+            Network::Available => self.pace.network_back(self.now.boot),
+            Network::Unavailable => {
+                let now = self.now.boot;
+                let Some(link) = self.link.as_mut() else { return };
+                match link.stage {
+                    _ if link.wipe => self.close(Need::May, ANY.to_vec()),
+                    Stage::Dialing { .. } => self.close(Need::Must, ANY_END.to_vec()),
+                    Stage::LoggingIn { .. } => self.close(Need::May, ANY_END.to_vec()),
+                    Stage::Online { .. } => {
+                        self.step.ping = Need::Must;
+                        if let Some(up) = link.up() {
+                            up.probe(now);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn network_changed(&mut self) {
+        self.pace.restart(self.now.boot);
+        self.doubt(false);
+    }
+
+    pub(crate) fn resumed(&mut self) {
+        self.pace.restart(self.now.boot);
+        self.doubt(true);
+    }
+
+    /// An online link is asked; one that is not yet up may be given up for a fresh one.
+    pub(crate) fn doubt(&mut self, slept: bool) {
+        let now = self.now.boot;
+        let Some(link) = self.link.as_mut() else { return };
+        match link.stage {
+            _ if link.wipe => self.close(Need::May, ANY.to_vec()),
+            Stage::Online { .. } => {
+                self.step.ping = Need::Must;
+                match link.up() {
+                    Some(up) if slept => up.wake(now),
+                    Some(up) => up.probe(now),
+                    None => {}
+                }
+            }
+            Stage::Dialing { .. } if slept => {}
+            Stage::Dialing { .. } | Stage::LoggingIn { .. } => {
+                if self.step.closing.is_none() {
+                    self.step.ping = Need::May;
+                    self.close(Need::May, ANY_END.to_vec());
+                }
+            }
+        }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.step.stop = true;
+        self.stopped = true;
+        if let Some(link) = self.live() {
+            let how = if link.is_online() {
+                vec![HangUp::KeepSession]
+            } else {
+                ANY.to_vec()
+            };
+            self.close(Need::Must, how);
+        }
+    }
+
+    // Ends.
+
+    /// One of these must be what this connect is told in this step.
+    pub(crate) fn tell(&mut self, key: &ConnectKey, allowed: Vec<Told>) {
+        if let [only] = allowed.as_slice() {
+            self.conclude(key, only);
+        }
+        self.step.tells.insert(key.clone(), allowed);
+    }
+
+    pub(crate) fn conclude(&mut self, key: &ConnectKey, told: &Told) {
+        let Some(latest) = self.latest_mut(key) else {
+            return;
+        };
+        if latest.state != State::Pending {
+            return;
+        }
+        match told {
+            Told::Nothing => {}
+            Told::Success(user) => latest.state = State::Succeeded(user.clone()),
+            Told::Error(_) => latest.state = State::Over(told.clone()),
+        }
+    }
+
+    /// The connection is no longer wanted; who still waits is told one of these codes.
+    pub(crate) fn end(&mut self, codes: &[Code], how: Vec<HangUp>) {
+        for key in self.pending() {
+            let allowed: Vec<Told> = codes.iter().copied().map(Told::Error).collect();
+            self.step.tells.insert(key.clone(), allowed.clone());
+            if let Some(told) = allowed.first() {
+                self.conclude(&key, told);
+            }
+            self.step.by_end.push(key);
+        }
+        self.over(codes);
+        self.step.off = Need::Must;
+        if self.step.closing.is_none() {
+            self.close(Need::Must, how);
+        }
+    }
+
+    /// What an end leaves behind, whoever decided it.
+    pub(crate) fn over(&mut self, codes: &[Code]) {
+        for entry in self.instances.values_mut() {
+            if let Some(latest) = entry.latest.as_mut()
+                && let State::Succeeded(user) = &latest.state
+            {
+                latest.state = State::Over(Told::Success(user.clone()));
+            }
+        }
+        let token = |code: &Code| [Code::RC_CONN_TOKEN_INCORRECT, Code::RC_CONN_TOKEN_EXPIRE].contains(code);
+        self.step.erased |= codes.iter().any(token);
+        self.hold = None;
+        self.pace = Pace::default();
+        self.step.wipe = Need::No;
+        self.ended = Some(codes.iter().copied().map(verdict::status_of).collect());
+    }
+}

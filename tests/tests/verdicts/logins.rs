@@ -5,7 +5,8 @@ use imd_client::OfflineSync;
 use imd_proto::code::Code;
 use imd_tests::wait::{SOON, eventually, when};
 
-use super::stage::{ALICE, App, Connect, Ended, Left, Stage, TOKEN, assert_says};
+use super::app::{App, Connect};
+use super::stage::{ALICE, Ended, Left, Stage, TOKEN, assert_says};
 
 const REJECTED: Ended = Ended {
     code: Code::RC_CONN_ID_REJECT,

@@ -3,7 +3,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `stage.rs` | a daemon, its broker and its apps, and what a verdict comes to |
+//! | `stage.rs`, `app.rs` | a daemon, its broker and its apps, and what a verdict comes to |
 //! | `refusals.rs` | CONNACK: versions, client ids, bans, and the answers that only make it wait |
 //! | `tokens.rs` | refused and expired tokens, the further tries of a good one, the better one of another app |
 //! | `im_codes.rs` | the server's own codes, which outrank the table |
@@ -21,6 +21,7 @@
     reason = "a helper of a test fails its test"
 )]
 
+mod app;
 mod callers;
 mod canary;
 mod discovery;

@@ -41,6 +41,20 @@ fn server_moved_is_followed_at_once() {
 }
 
 #[test]
+fn a_reference_without_a_port_keeps_the_port_and_the_scheme() {
+    let stage = Stage::start();
+    let here = ConnectAnswer::Connack(Reply::code(0x9D).server_reference("localhost"));
+    stage
+        .broker
+        .broker()
+        .script()
+        .on_connect(Who::Anyone, Times::Next(1), here);
+    stage.app("First").connect("alice", TOKEN).success();
+    let port = stage.broker.broker().address().port();
+    assert_eq!(stage.daemon.status().server, format!("mqtt://localhost:{port}"));
+}
+
+#[test]
 fn a_disconnect_that_names_another_server_is_followed_too() {
     let stage = Stage::start();
     let other = Scripted::start();

@@ -5,7 +5,8 @@ use imd_client::ConnectOptions;
 use imd_proto::code::Code;
 use imd_tests::wait::{SOON, eventually, when};
 
-use super::stage::{ALICE, Connect, Ended, Left, Stage, TOKEN};
+use super::app::Connect;
+use super::stage::{ALICE, Ended, Left, Stage, TOKEN};
 
 /// A server without MQTT 5.
 fn old() -> Stage {

@@ -15,12 +15,21 @@ impl Core {
     /// The connection ends with a terminal code: the wanted state is written, the callers are told, and
     /// only then the world.
     pub(super) fn end(&mut self, refusal: &Refusal) {
+        self.end_as(refusal, ended_status(refusal.code), is_token(refusal.code));
+    }
+
+    /// The server refused the token, under whatever number.
+    pub(super) fn end_of_token(&mut self, refusal: &Refusal) {
+        self.end_as(refusal, ConnectionStatus::TokenIncorrect, true);
+    }
+
+    fn end_as(&mut self, refusal: &Refusal, status: ConnectionStatus, erase_token: bool) {
         let Want::On(target) = std::mem::replace(&mut self.want, Want::Off(Ending::default())) else {
             return;
         };
-        self.finish(&target, Some(refusal.code), is_token(refusal.code), None, refusal);
+        self.finish(&target, Some(refusal.code), erase_token, None, refusal);
         self.want = Want::Off(Ending {
-            status: ended_status(refusal.code),
+            status,
             code: Some(refusal.code),
             app_key: Some(target.app_key),
             user_id: target.user_id,

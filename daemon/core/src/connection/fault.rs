@@ -163,7 +163,7 @@ impl Core {
             target.tokens.retain(|token| callers.waits_for(token));
         }
         if !target.tokens.discard() {
-            self.end(&refusal);
+            self.end_of_token(&refusal);
             return;
         }
         // Who waits with the next token may know whose it is.
@@ -202,6 +202,12 @@ impl Core {
         self.note_life(now, Some(fault.kind));
         self.link = Link::Idle;
         let code = fault_code(fault.kind, answered);
+        if fault.kind == FaultKind::ConnectionRefused
+            && let Want::On(target) = &mut self.want
+        {
+            // The server itself was away: its restarts are no fight over the session.
+            target.short_lives = 0;
+        }
         let first = matches!(&self.want, Want::On(target) if !target.verified);
         if fault.kind == FaultKind::Proxy && first {
             self.end(&Refusal {

@@ -183,6 +183,11 @@ impl Pace {
         self.restart_table(now, &[Cause::Table, Cause::Guard, Cause::TableOrGuard]);
     }
 
+    /// Nothing listened: the server restarts, and nobody fights over the session.
+    pub(crate) fn server_was_away(&mut self) {
+        self.short_lives = (0, 0);
+    }
+
     fn restart_table(&mut self, now: BootTime, shortened: &[Cause]) {
         match self.wait.as_mut() {
             Some(wait) if shortened.contains(&wait.cause) => {

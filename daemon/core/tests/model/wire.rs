@@ -226,6 +226,9 @@ impl Model {
                 }
             }
         }
+        if fault.kind == FaultKind::ConnectionRefused {
+            self.pace.server_was_away();
+        }
         self.lost(Span::at(self.now.boot), fault.kind == FaultKind::BareEof);
         self.link = None;
     }

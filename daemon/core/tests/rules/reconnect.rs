@@ -116,8 +116,21 @@ fn three_short_lives_in_a_row_wait_for_the_longest_time_and_say_why() {
         let reason = imd.status().reason;
         assert!(reason.contains("signed in elsewhere?"), "{reason}");
         assert_eq!(imd.redials(), secs(64));
-        imd.fails(FaultKind::ConnectionRefused);
+        imd.fails(FaultKind::BareEof);
         assert_eq!(imd.redials(), secs(64), "and goes on waiting");
+    }
+}
+
+#[test]
+fn a_server_that_was_away_in_between_is_no_rival() {
+    let mut imd = Imd::online();
+    for _ in 0..5 {
+        imd.wait(secs(20));
+        imd.fails(FaultKind::BareEof);
+        assert_eq!(imd.redials(), ms(50));
+        imd.fails(FaultKind::ConnectionRefused);
+        assert_eq!(imd.redials(), ms(250));
+        imd.comes_up();
     }
 }
 

@@ -73,6 +73,17 @@ impl Core {
             .zip(self.server.as_ref())
             .and_then(|(reference, server)| server.referred(reference));
         match next {
+            // What the configuration may not ask for, a server may not either.
+            Some(server) if !self.config.servers.plaintext && !server.is_private() => self.fail(
+                now,
+                Failure {
+                    code: Code::RC_CONN_REDIRECTED,
+                    text: format!(
+                        "{text}, and {server} would be sent the token unencrypted, which plaintext = true allows"
+                    ),
+                    wait: FailureWait::Table,
+                },
+            ),
             Some(server) if hops < MOST_HOPS => {
                 target.redirect = Some(Redirect {
                     server,

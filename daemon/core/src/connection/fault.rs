@@ -44,10 +44,16 @@ impl Core {
             Packet::ConnAck => "the server refused the login",
             Packet::Disconnect => "the server ended the connection",
         };
-        let text = format!("{what}: {}", words_text(words));
+        let mut text = format!("{what}: {}", words_text(words));
+        let verdict = judge(words, packet);
+        let nameless = matches!(&self.want, Want::On(target) if target.user_id.is_none());
+        if nameless && let Verdict::Token { explicit: false, .. } = verdict {
+            // Many a server takes no login without a user name, whatever the token.
+            text.push_str("; nobody has said whose token it is: name the user (userId)");
+        }
         self.note_life(now, None);
         self.link = Link::Idle;
-        self.carry_out(now, judge(words, packet), text);
+        self.carry_out(now, verdict, text);
     }
 
     /// The link has ended; this is what its end means.

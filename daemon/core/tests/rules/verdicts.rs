@@ -241,7 +241,11 @@ fn a_server_reference_does_not_send_the_token_unencrypted_where_the_configuratio
     imd.refuses(elsewhere("two.example"));
     imd.is(ConnectionStatus::Suspend);
     assert_eq!(imd.status().last_code, Some(Code::RC_CONN_REDIRECTED));
-    assert!(imd.status().reason.contains("plaintext = true"), "{}", imd.status().reason);
+    assert!(
+        imd.status().reason.contains("plaintext = true"),
+        "{}",
+        imd.status().reason
+    );
     imd.redials();
     imd.refuses(elsewhere("127.0.0.2"));
     assert_eq!(&*imd.dialed().server.host, "127.0.0.2");

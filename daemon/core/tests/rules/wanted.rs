@@ -277,7 +277,10 @@ fn after_a_logout_nothing_was_missed() {
             imd.restart();
         }
         imd.forget();
-        assert_eq!(imd.connect("mail", with("t1").user("alice").one_call("demo")), Ok(()));
+        assert_eq!(
+            imd.connect("mail", with("t1").user("alice").one_call("demo")),
+            Ok(())
+        );
         imd.link(LinkEvent::Accepted(Accepted::default()));
         imd.link(marker("elsewhere"));
         assert_eq!(imd.events(), []);

@@ -80,6 +80,7 @@ fn server(host: &str) -> Server {
 fn config(seed: u64) -> Result<Config, String> {
     let mut servers = ServerDirectory {
         missing: "write a file".to_owned(),
+        plaintext: true,
         ..ServerDirectory::default()
     };
     let both = vec![server("one.example"), server("fallback.example")];

@@ -33,6 +33,8 @@ pub struct ServerDirectory {
     pub by_app: std::collections::BTreeMap<AppKey, Vec<Server>>,
     /// What to write where, for the person who reads 90002.
     pub missing: String,
+    /// Whether a server elsewhere may be reached without encryption, as a Server Reference may ask.
+    pub plaintext: bool,
 }
 
 impl ServerDirectory {

@@ -1,6 +1,7 @@
 //! A server's address, as configuration and Server Reference give it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What carries MQTT.
@@ -36,6 +37,14 @@ impl Transport {
             Self::WebSocketTls => 443,
         }
     }
+
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        match self {
+            Self::Tls | Self::WebSocketTls => true,
+            Self::Tcp | Self::WebSocket => false,
+        }
+    }
 }
 
 /// Where a server is.
@@ -50,6 +59,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether the way there needs no leave (`plaintext = true`): it is encrypted, or ends on this machine.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.transport.is_encrypted() || is_loopback(&self.host)
+    }
+
     /// The server a Server Reference names: `host` or `host:port`, nothing else, reached as this one is.
     /// MQTT allows several, parted by spaces: the first that can be read counts.
     #[must_use]
@@ -63,6 +78,16 @@ impl Server {
                 path: Arc::clone(&self.path),
             })
         })
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -126,6 +151,26 @@ mod tests {
             host: "one.example".into(),
             port: 8883,
             path: "".into(),
+        }
+    }
+
+    #[test]
+    fn without_encryption_this_machine_alone_is_private() {
+        let private = |transport, host: &str| {
+            let host = host.into();
+            Server {
+                transport,
+                host,
+                ..server()
+            }
+            .is_private()
+        };
+        for host in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost"] {
+            assert!(private(Transport::Tcp, host), "{host}");
+        }
+        for host in ["10.0.0.1", "::", "0.0.0.0", "localhost.example", "one.example"] {
+            assert!(!private(Transport::WebSocket, host), "{host}");
+            assert!(private(Transport::Tls, host), "{host}");
         }
     }
 

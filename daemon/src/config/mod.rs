@@ -55,6 +55,8 @@ pub struct Settings {
     pub login: LoginPolicy,
     /// Whether the session outlives the daemon.
     pub remember: bool,
+    /// Whether a server elsewhere may be reached without encryption.
+    pub plaintext: bool,
 }
 
 impl Settings {
@@ -94,6 +96,7 @@ impl Settings {
                     .map(|(app_key, list)| (app_key.clone(), list.servers.clone()))
                     .collect(),
                 missing: self.missing(),
+                plaintext: self.plaintext,
             },
             device_class: self.device_class.clone(),
             login: self.login,
@@ -135,6 +138,7 @@ fn read_main(config: &ConfigPath, errors: &mut Vec<ConfigError>) -> MainSettings
             device_class: DeviceClass::default(),
             login: LoginPolicy::default(),
             remember: true,
+            plaintext: false,
         },
         plaintext: Plaintext::LoopbackOnly,
     };
@@ -164,6 +168,7 @@ fn read_main(config: &ConfigPath, errors: &mut Vec<ConfigError>) -> MainSettings
         link,
         apps,
     } = file;
+    found.settings.plaintext = server.plaintext;
     if server.plaintext {
         found.plaintext = Plaintext::Anywhere;
     }

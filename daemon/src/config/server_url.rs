@@ -1,7 +1,5 @@
 //! A server's URL as a person writes it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use imd_core::server::{Server, Transport};
 use url::{Host, Url};
 
@@ -59,8 +57,7 @@ pub(super) fn parse(text: &str, plaintext: Plaintext) -> Result<Server, String> 
         port,
         path: path.into(),
     };
-    let is_plain = matches!(transport, Transport::Tcp | Transport::WebSocket);
-    if is_plain && plaintext == Plaintext::LoopbackOnly && !is_loopback(&host) {
+    if plaintext == Plaintext::LoopbackOnly && !server.is_private() {
         return Err(format!(
             "{server} is not this machine, and {}:// sends the token and every message unencrypted. Use {}://, or \
              write plaintext = true under [server] if the way there is private",
@@ -93,16 +90,6 @@ fn host(url: &Url) -> Option<String> {
         Host::Ipv4(address) => Some(address.to_string()),
         Host::Ipv6(address) => Some(address.to_string()),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    if let Ok(address) = host.parse::<Ipv4Addr>() {
-        return address.is_loopback();
-    }
-    if let Ok(address) = host.parse::<Ipv6Addr>() {
-        return address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback());
-    }
-    host == "localhost"
 }
 
 fn encrypted(transport: Transport) -> &'static str {

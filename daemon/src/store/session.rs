@@ -132,6 +132,9 @@ impl SessionFile {
     }
 
     /// Makes the session safe. With the token erased, no copy of it stays in a damaged file either.
+    ///
+    /// A session that has ended and cannot be written, as on a full disk, takes the old file with it: a
+    /// removal needs no room, and a restarted daemon must not dial for a user who has signed out.
     pub(super) fn save(&self, session: &Session) -> Result<(), StoreError> {
         let Self::Kept(path) = self else { return Ok(()) };
         let erased = if session.token.is_none() {
@@ -139,8 +142,13 @@ impl SessionFile {
         } else {
             Ok(())
         };
-        to_json(session)
-            .and_then(|bytes| files::write_atomically(path, &bytes))
+        let written = to_json(session).and_then(|bytes| files::write_atomically(path, &bytes));
+        if written.is_err() && !session.wanted {
+            files::remove(path)
+                .and_then(|()| files::sync_directory(path))
+                .map_err(|error| failed(path, "written, and the old one not removed", error))?;
+        }
+        written
             .and(erased)
             .map_err(|error| failed(path, "written", error))
     }

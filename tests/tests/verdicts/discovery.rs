@@ -132,7 +132,7 @@ fn a_server_that_names_the_known_user_is_right() {
 fn a_refused_discovery_is_31004_with_the_servers_words() {
     let stage = Stage::refusing(Reply::code(0x86).reason("no such token"));
     let connect = stage.app("First").connect_as(TOKEN, ConnectOptions::new());
-    stage.assert_refused(&connect, &refused(&["0x86", "no such token"]));
+    stage.assert_refused(&connect, &refused(&["0x86", "no such token", "userId"]));
 }
 
 #[test]

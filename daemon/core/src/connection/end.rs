@@ -103,7 +103,7 @@ impl Core {
         self.remember(Remembered {
             app_key: target.app_key.clone(),
             user_id: target.user_id.clone(),
-            token: (!erase_token).then(|| target.tokens.in_use().token.clone()),
+            token: (!erase_token).then(|| target.tokens.to_remember().clone()),
             wanted: false,
             verified: target.verified,
             last_code,
@@ -166,7 +166,7 @@ impl Core {
         self.remember(Remembered {
             app_key: target.app_key.clone(),
             user_id: target.user_id.clone(),
-            token: Some(target.tokens.in_use().token.clone()),
+            token: Some(target.tokens.to_remember().clone()),
             wanted: true,
             verified: target.verified,
             last_code: None,

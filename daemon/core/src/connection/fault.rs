@@ -44,10 +44,16 @@ impl Core {
             Packet::ConnAck => "the server refused the login",
             Packet::Disconnect => "the server ended the connection",
         };
-        let text = format!("{what}: {}", words_text(words));
+        let mut text = format!("{what}: {}", words_text(words));
+        let verdict = judge(words, packet);
+        let nameless = matches!(&self.want, Want::On(target) if target.user_id.is_none());
+        if nameless && let Verdict::Token { explicit: false, .. } = verdict {
+            // Many a server takes no login without a user name, whatever the token.
+            text.push_str("; nobody has said whose token it is: name the user (userId)");
+        }
         self.note_life(now, None);
         self.link = Link::Idle;
-        self.carry_out(now, judge(words, packet), text);
+        self.carry_out(now, verdict, text);
     }
 
     /// The link has ended; this is what its end means.
@@ -73,6 +79,17 @@ impl Core {
             .zip(self.server.as_ref())
             .and_then(|(reference, server)| server.referred(reference));
         match next {
+            // What the configuration may not ask for, a server may not either.
+            Some(server) if !self.config.servers.plaintext && !server.is_private() => self.fail(
+                now,
+                Failure {
+                    code: Code::RC_CONN_REDIRECTED,
+                    text: format!(
+                        "{text}, and {server} would be sent the token unencrypted, which plaintext = true allows"
+                    ),
+                    wait: FailureWait::Table,
+                },
+            ),
             Some(server) if hops < MOST_HOPS => {
                 target.redirect = Some(Redirect {
                     server,

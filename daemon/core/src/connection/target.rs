@@ -124,6 +124,13 @@ impl Tokens {
         &self.in_use
     }
 
+    /// The last one that a CONNACK took; before the first such, the one in use.
+    pub(crate) fn to_remember(&self) -> &Token {
+        let mut all = std::iter::once(&self.in_use).chain(self.others.iter().rev());
+        let accepted = all.find(|candidate| candidate.accepted);
+        &accepted.unwrap_or(&self.in_use).token
+    }
+
     pub(crate) fn accept(&mut self) {
         self.in_use.accepted = true;
     }

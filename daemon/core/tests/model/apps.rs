@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use imd_core::io::{CallId, Callback, ConnectId, ConnectKey, ConnectRequest, Input, Request};
 
+use imd_core::time::BootTime;
+
 use crate::checks::{Checked, ensure};
 use crate::transition::{APPS, App, Key, Wish};
 use crate::world::{AppConnect, World, instance, requester};
@@ -42,10 +44,10 @@ impl World {
 
     pub(crate) fn connect(&mut self, wish: Wish) -> Checked {
         self.rebind(wish.app)?;
-        // A limit of its own that has passed is told before, not in one breath with the answer.
-        let own = self.apps[wish.app.0].connect.as_ref();
-        if own.is_some_and(|own| !own.done && own.deadline.is_some_and(|deadline| deadline <= self.now.boot))
-        {
+        // Limits that have passed are told before, not in one breath with the answer.
+        let passed = |deadline: BootTime| deadline <= self.now.boot;
+        let mut waiting = self.apps.iter().filter_map(|side| side.connect.as_ref());
+        if waiting.any(|connect| !connect.done && connect.deadline.is_some_and(passed)) {
             self.input(Input::Timeout)?;
         }
         if self.crashed {

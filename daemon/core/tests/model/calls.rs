@@ -279,7 +279,7 @@ impl Model {
                     token: token.clone(),
                     refused: false,
                     tried: false,
-                    taken: false,
+                    taken: true,
                 }],
                 referred: None,
                 older_protocol: false,

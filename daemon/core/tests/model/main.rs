@@ -36,7 +36,7 @@ const CASES: u32 = 10_000;
 const FAILURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/model.txt");
 
 fn config() -> ProptestConfig {
-    let given = std::env::var_os("PROPTEST_CASES").is_some();
+    let given = std::env::var_os("PROPTEST_CASES").is_some_and(|cases| !cases.is_empty());
     let usual = ProptestConfig::default();
     ProptestConfig {
         cases: if given { usual.cases } else { CASES },

@@ -48,6 +48,14 @@ pub(crate) enum Cause {
     TableOrLenient,
     /// Three short lives: only a connect shortens it.
     Guard,
+    /// The table or the guard: whether a life was short is not certain.
+    TableOrGuard,
+}
+
+impl Cause {
+    fn is_unclear(self) -> bool {
+        matches!(self, Self::TableOrLenient | Self::TableOrGuard)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +82,11 @@ impl Pace {
         let (least, most) = bounds(self.failures);
         let (span, cause) = match self.short_lives {
             (3.., _) => (noticed.after(GUARD_WAIT, GUARD_WAIT), Cause::Guard),
-            (_, 3..) => (noticed.after(least, most.max(GUARD_WAIT)), Cause::Guard),
+            (_, 3..) => (noticed.after(least, most.max(GUARD_WAIT)), Cause::TableOrGuard),
             (_, _) => (noticed.after(least, most), Cause::Table),
         };
         self.wait = Some(Wait { span, cause });
-        let guarded = usize::from(cause == Cause::Guard);
+        let guarded = usize::from(cause != Cause::Table);
         self.failures = ((self.failures.0 + 1).saturating_sub(guarded), self.failures.1 + 1);
         self.hops = 0;
     }
@@ -172,7 +180,7 @@ impl Pace {
     /// A connect was accepted while this one was wanted already.
     pub(crate) fn joined(&mut self, now: BootTime) {
         self.short_lives = (0, 0);
-        self.restart_table(now, &[Cause::Table, Cause::Guard]);
+        self.restart_table(now, &[Cause::Table, Cause::Guard, Cause::TableOrGuard]);
     }
 
     /// Nothing listened: the server restarts, and nobody fights over the session.
@@ -193,7 +201,7 @@ impl Pace {
                 // What was due is no longer waiting when the table restarts.
                 self.failures = (0, if was_due { self.failures.1.max(1) } else { 1 });
             }
-            Some(wait) if wait.cause == Cause::TableOrLenient => {
+            Some(wait) if wait.cause.is_unclear() => {
                 wait.span.from = now;
                 self.failures.0 = 0;
             }
@@ -216,7 +224,7 @@ impl Pace {
         self.failures.0 = 0;
         self.wait = self.wait.filter(|wait| wait.cause != Cause::Table);
         if let Some(wait) = self.wait.as_mut()
-            && wait.cause == Cause::TableOrLenient
+            && wait.cause.is_unclear()
         {
             wait.span.from = now;
         }

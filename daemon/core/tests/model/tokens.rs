@@ -83,7 +83,7 @@ impl Model {
         let good_before = hold
             .tokens
             .iter()
-            .any(|brought| !brought.refused && (brought.taken || hold.from_last_run));
+            .any(|brought| !brought.refused && brought.taken);
         if hold.user.is_none() {
             self.step.adopt = true;
         }
@@ -121,9 +121,9 @@ impl Model {
             .iter()
             .any(|(taken, known)| *taken == account && known == token);
         let (least, most) = hold.refusals;
-        if !by_table || !(ever || hold.from_last_run) || least >= 3 {
+        if !by_table || !ever || least >= 3 {
             Need::No
-        } else if ever && hold.succeeded && (brought.taken || hold.from_last_run) && most < 3 {
+        } else if hold.succeeded && brought.taken && most < 3 {
             Need::Must
         } else {
             Need::May

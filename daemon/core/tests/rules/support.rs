@@ -176,6 +176,7 @@ impl Imd {
         };
         let mut servers = ServerDirectory {
             missing: "no server for this App Key: write imd.toml".to_owned(),
+            plaintext: true,
             ..ServerDirectory::default()
         };
         for key in ["demo", "other"] {
@@ -233,6 +234,11 @@ impl Imd {
         self.actions.clear();
         let remembered = self.disk.clone();
         self.input(Input::Start { remembered });
+    }
+
+    /// The configuration lets nothing leave the machine unencrypted, from the next start on.
+    pub(crate) fn forbid_plaintext(&mut self) {
+        self.config.servers.plaintext = false;
     }
 
     // What happens.

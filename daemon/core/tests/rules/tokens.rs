@@ -162,6 +162,15 @@ fn a_new_token_does_not_wait_for_the_leniency_of_the_old() {
 }
 
 #[test]
+fn a_token_that_no_server_took_is_not_remembered_in_place_of_one_that_was_taken() {
+    let mut imd = reconnecting();
+    assert_eq!(imd.connect("mail", with("t2").user("alice")), Ok(()));
+    imd.refuses(words(0x87));
+    imd.disconnect("chat");
+    assert_eq!(imd.remembered_token().as_deref(), Some("t1"));
+}
+
+#[test]
 fn a_token_whose_leniency_is_used_up_is_not_sent_again() {
     let mut imd = reconnecting();
     for _ in 0..3 {

@@ -234,6 +234,24 @@ fn a_server_reference_is_followed_at_once_on_the_same_transport() {
 }
 
 #[test]
+fn a_server_reference_does_not_send_the_token_unencrypted_where_the_configuration_may_not() {
+    let mut imd = Imd::online();
+    imd.forbid_plaintext();
+    imd.restart();
+    imd.refuses(elsewhere("two.example"));
+    imd.is(ConnectionStatus::Suspend);
+    assert_eq!(imd.status().last_code, Some(Code::RC_CONN_REDIRECTED));
+    assert!(
+        imd.status().reason.contains("plaintext = true"),
+        "{}",
+        imd.status().reason
+    );
+    imd.redials();
+    imd.refuses(elsewhere("127.0.0.2"));
+    assert_eq!(&*imd.dialed().server.host, "127.0.0.2");
+}
+
+#[test]
 fn five_references_are_followed_and_no_sixth_until_a_login_succeeds() {
     let mut imd = dialing();
     for hop in 1..=5 {

@@ -45,7 +45,8 @@ pub(crate) async fn connect(daemon: &Daemon, connect: Connect, output: &mut Outp
             name
         };
         let mood = if opened.is_open() { Mood::Good } else { Mood::Bad };
-        tell(&event, mood, &format!("{words} {}", opened.text), output)?;
+        let words = [words, opened.text.as_str()].join(if opened.text.is_empty() { "" } else { ": " });
+        tell(&event, mood, &words, output)?;
     }
     match progress::during(&client, connecting).await {
         Ok(user_id) => {

@@ -2,11 +2,14 @@
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
 use imd_client::{Code, Error};
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Where the data goes.
 pub(crate) struct Output {
@@ -137,6 +140,22 @@ impl Failure {
 fn advice(error: &Error) -> &str {
     let lost = error.code() == Code::IPC_DISCONNECT && error.action() == error.code().action();
     if lost { "" } else { error.action() }
+}
+
+/// Waits until nobody reads standard output any longer, as a program that writes seldom would not notice.
+/// A file or a device always has a reader.
+pub(crate) async fn unread() {
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(|stdout| {
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe, because not every type keeps its descriptor; OwnedFd does"
+        )]
+        AsyncFd::with_interest(stdout, Interest::ERROR)
+    });
+    match watched {
+        Ok(stdout) if stdout.ready(Interest::ERROR).await.is_ok() => {}
+        Ok(_) | Err(_) => std::future::pending().await,
+    }
 }
 
 /// Words for people, on standard error.

@@ -7,7 +7,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::args::Wait;
 use crate::clock;
-use crate::output::{Exit, Failure, Mood, Output};
+use crate::output::{self, Exit, Failure, Mood, Output};
 use crate::progress;
 use crate::shapes;
 
@@ -47,7 +47,13 @@ pub(crate) fn print(status: &Status, output: &mut Output) -> Result<(), Failure>
 /// Prints the status, then every change.
 pub(crate) async fn watch(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let mut changes = client.connection_status_changes();
-    while let Some(status) = changes.next().await {
+    let mut unread = std::pin::pin!(output::unread());
+    loop {
+        let status = tokio::select! {
+            status = changes.next() => status,
+            () = &mut unread => return Err(Failure::Closed),
+        };
+        let Some(status) = status else { break };
         output.print(&shapes::Status::from(&*status), |output| line(&status, output))?;
         if status.is_daemon_lost() {
             return Err(Failure::own(Code::IPC_DISCONNECT, status.reason.clone()));

@@ -204,6 +204,21 @@ fn a_write_that_fails_names_the_file_and_not_the_token() {
 }
 
 #[test]
+fn a_sign_out_that_cannot_be_written_takes_the_old_file_with_it() {
+    let place = Place::new();
+    let (file, _) = place.start(true);
+    file.save(&session()).unwrap();
+    // Nothing can be written: the temporary file's name is taken.
+    fs::create_dir(place.dir.path().join("session.json.tmp")).unwrap();
+    assert!(file.save(&session()).is_err());
+    assert!(place.path().exists(), "what is still wanted is kept as it was");
+    let mut ended = session();
+    ended.wanted = false;
+    assert!(file.save(&ended).is_err());
+    assert!(!place.path().exists());
+}
+
+#[test]
 fn a_session_shows_that_it_has_a_token_and_not_which() {
     let shown = format!("{:?}", session());
     assert!(shown.contains("has_token: true"), "{shown}");

@@ -9,7 +9,6 @@ use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::StoreError;
 use super::account::{Account, AccountKey, OpenError, OpenedAccount, Thoroughness};
 use super::check::{AccountCheck, Checker};
 use super::group_commit::{self, Fault, MAX_BYTES, MAX_WRITES, Tried, Write};
@@ -17,6 +16,7 @@ use super::idle::Idle;
 use super::reader::ReadSide;
 use super::rows::Tip;
 use super::session::{Session, SessionFile};
+use super::{StoreError, reader};
 use crate::clock;
 
 /// How long a full disk is left alone, doubling.
@@ -245,15 +245,20 @@ impl Worker {
         thoroughness: Thoroughness,
     ) -> Result<OpenedAccount, OpenError> {
         self.suspect.store(false, Ordering::Relaxed);
+        // Reads wait for the end of it.
+        let read_side = self.read_side.clone();
+        let mut reading = read_side.lock();
         // Closed before another is opened, and before a damaged one is moved.
-        self.close();
+        *reading = None;
+        self.account = None;
         let (account, opened) = Account::open(&self.data_dir.join("accounts"), key, thoroughness)?;
-        self.read_side.open(account.path()).map_err(|error| OpenError {
+        let connection = reader::open(account.path()).map_err(|error| OpenError {
             text: format!(
                 "the database {} of {key} cannot be opened for reading: {error}",
                 account.path().display()
             ),
         })?;
+        *reading = Some(connection);
         let open = self.account.insert(Open {
             account,
             epoch: opened.epoch.clone(),
@@ -270,7 +275,7 @@ impl Worker {
 
     /// What waits for a full disk is given up: it has not been answered, so whoever sent it brings it again.
     fn close(&mut self) {
-        self.read_side.close();
+        *self.read_side.lock() = None;
         self.account = None;
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::read;
+use super::write::housekeeping;
 
 /// It begins when so long nothing has been committed …
 const QUIET: Duration = Duration::from_millis(100);
@@ -19,7 +20,7 @@ pub(super) type Work = fn(&Transaction<'_>) -> rusqlite::Result<bool>;
 const AFTER_COMMITS: &[Work] = &[read::index_when_idle];
 
 /// Done when a database is opened, and then every hour.
-const HOURLY: &[Work] = &[];
+const HOURLY: &[Work] = &[housekeeping::trim_events, housekeeping::trim_seen];
 
 const HOUR: Duration = Duration::from_hours(1);
 

@@ -34,23 +34,16 @@ pub(super) const TABLES: [&str; 14] = [
 ];
 
 /// Takes a database from `version` to the newest layout, in one transaction with its version number. One
-/// that was empty also gets its name plate and what was salvaged from the one before; returns how many
-/// groups that were.
-pub(super) fn migrate(
-    connection: &mut Connection,
-    version: usize,
-    key: &AccountKey,
-    salvaged_groups: &[String],
-) -> rusqlite::Result<usize> {
+/// that was empty also gets its name plate.
+pub(super) fn migrate(connection: &mut Connection, version: usize, key: &AccountKey) -> rusqlite::Result<()> {
     let pending = MIGRATIONS.get(version..).unwrap_or_default();
     if pending.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in pending {
         transaction.execute_batch(step)?;
     }
-    let mut groups = 0;
     if version == 0 {
         let created = clock::now().unix.as_millis().to_string();
         let epoch = Uuid::new_v4().simple().to_string();
@@ -65,13 +58,9 @@ pub(super) fn migrate(
                 params![name, value],
             )?;
         }
-        for group in salvaged_groups {
-            groups += transaction.execute("INSERT OR IGNORE INTO groups (group_id) VALUES (?1)", [group])?;
-        }
     }
     transaction.pragma_update(None, "user_version", NEWEST as i64)?;
-    transaction.commit()?;
-    Ok(groups)
+    transaction.commit()
 }
 
 #[cfg(test)]
@@ -106,7 +95,7 @@ mod tests {
             user_id: "u".to_owned(),
         };
         let mut made = Connection::open_in_memory().unwrap();
-        migrate(&mut made, 0, &key, &[]).unwrap();
+        migrate(&mut made, 0, &key).unwrap();
         let documented = Connection::open_in_memory().unwrap();
         documented.execute_batch(include_str!("schema.sql")).unwrap();
         assert_eq!(layout(&made), layout(&documented));
@@ -142,16 +131,5 @@ mod tests {
             )
             .unwrap();
         assert_eq!(loose, 0);
-    }
-
-    #[test]
-    fn a_group_id_that_is_no_topic_level_is_not_taken_over() {
-        let key = AccountKey {
-            app_key: "k".to_owned(),
-            user_id: "u".to_owned(),
-        };
-        let mut connection = Connection::open_in_memory().unwrap();
-        let salvaged = ["good", "a/b", "+", "#", "", &"x".repeat(65), "王芳"].map(str::to_owned);
-        assert_eq!(migrate(&mut connection, 0, &key, &salvaged).unwrap(), 2);
     }
 }

@@ -23,8 +23,10 @@ mod migrate;
 pub mod read;
 mod reader;
 pub mod rows;
+mod salvage;
 mod session;
 mod thread;
+mod write;
 
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +36,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use account::{AccountKey, OpenError, OpenedAccount};
 pub use check::{AccountCheck, AccountReport, QuickCheck};
@@ -48,6 +50,7 @@ use thread::{Job, Published, Worker};
 
 const QUEUE: usize = group_commit::MAX_WRITES;
 const READS: usize = 64;
+const RECEIVES: usize = 64;
 
 /// A message is known for this long after the server has forgotten it.
 const SEEN_BEYOND_SESSION: Duration = Duration::from_hours(7 * 24);
@@ -125,6 +128,8 @@ struct Shared {
     suspect: Arc<AtomicBool>,
     /// How long a message is known to have been stored.
     seen_for: Duration,
+    /// Places for what came in and is not yet committed.
+    receives: Arc<Semaphore>,
 }
 
 impl Store {
@@ -175,6 +180,7 @@ impl Store {
             outbox,
             suspect,
             seen_for: session_expiry.saturating_add(SEEN_BEYOND_SESSION),
+            receives: Arc::new(Semaphore::new(RECEIVES)),
         };
         let store = Self {
             shared: Arc::new(shared),
@@ -289,20 +295,29 @@ impl Store {
             .unwrap_or(Err(StoreError::Late(READ_DEADLINE)))
     }
 
+    /// In milliseconds.
+    fn seen_for(&self) -> i64 {
+        i64::try_from(self.shared.seen_for.as_millis()).unwrap_or(i64::MAX)
+    }
+
     async fn ask<T>(
         &self,
         deadline: Duration,
         job: impl FnOnce(oneshot::Sender<T>) -> Job,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let jobs = self.shared.jobs.as_ref().ok_or(StoreError::Stopped)?;
-        let round_trip = async {
-            jobs.send(job(answer)).await.map_err(|_| StoreError::Stopped)?;
-            answered.await.map_err(|_| StoreError::Stopped)
-        };
-        tokio::time::timeout(deadline, round_trip)
+        tokio::time::timeout(deadline, self.ask_without_deadline(job))
             .await
             .unwrap_or(Err(StoreError::Late(deadline)))
+    }
+
+    async fn ask_without_deadline<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.shared.jobs.as_ref().ok_or(StoreError::Stopped)?;
+        jobs.send(job(answer)).await.map_err(|_| StoreError::Stopped)?;
+        answered.await.map_err(|_| StoreError::Stopped)
     }
 }
 

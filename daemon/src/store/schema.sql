@@ -145,7 +145,6 @@ CREATE TABLE events (
     message_id   INTEGER NOT NULL DEFAULT 0,
     detail       TEXT    NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX events_time ON events (time);
 
 -- How far an app has read the log, under a name it chose.
 CREATE TABLE cursors (

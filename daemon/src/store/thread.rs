@@ -9,19 +9,22 @@ use rusqlite::Connection;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::account::{Account, AccountKey, OpenError, OpenedAccount};
+use super::account::{Account, AccountKey, OpenError, OpenedAccount, Thoroughness};
 use super::check::{AccountCheck, Checker};
 use super::group_commit::{self, Fault, MAX_BYTES, MAX_WRITES, Tried, Write};
 use super::idle::Idle;
 use super::reader::ReadSide;
 use super::rows::Tip;
 use super::session::{Session, SessionFile};
-use super::{StoreError, account};
+use super::{StoreError, reader};
 use crate::clock;
 
 /// How long a full disk is left alone, doubling.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(64);
+
+/// A database that was found whole is not read from end to end again before this, whatever is said of it.
+const CHECKED_FOR: Duration = Duration::from_mins(10);
 
 /// What the thread is asked. Who has stopped waiting for the answer does not get it; the job is done all the
 /// same.
@@ -69,6 +72,10 @@ pub(super) struct Worker {
 struct Open {
     account: Account,
     epoch: String,
+    /// What happened to the database, for the next one who opens it.
+    note: Option<String>,
+    /// When all of it was read, and no damage found.
+    found_whole: Option<Duration>,
     idle: Idle,
     stalled: Option<Stalled>,
 }
@@ -112,6 +119,7 @@ impl Worker {
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut next = None;
         loop {
+            self.repair_if_suspect();
             if let Some(open) = &mut self.account {
                 open.do_what_is_due(&self.published, &self.suspect);
             }
@@ -185,45 +193,89 @@ impl Worker {
     }
 
     fn open(&mut self, key: &AccountKey) -> Result<OpenedAccount, OpenError> {
-        let suspect = self.suspect.swap(false, Ordering::Relaxed);
-        if !suspect
-            && let Some(open) = &self.account
+        let is_suspect = self.suspect.load(Ordering::Relaxed);
+        if !is_suspect
+            && let Some(open) = &mut self.account
             && open.account.key() == key
             && open.account.is_in_place()
         {
             match open.account.opened() {
-                Ok(opened) => return Ok(opened),
+                Ok(mut opened) => {
+                    opened.note = open.note.take();
+                    return Ok(opened);
+                }
                 Err(error) => tracing::warn!(%error, "the open database is read again from the start"),
             }
         }
-        // Closed before another is opened, and before a damaged one is moved.
-        self.close();
-        let thoroughness = if suspect {
-            account::Thoroughness::Everything
+        let thoroughness = if is_suspect {
+            Thoroughness::Everything
         } else {
-            account::Thoroughness::Cheap
+            Thoroughness::Cheap
         };
+        self.open_afresh(key, thoroughness)
+    }
+
+    /// Reads all of a database in which somebody has seen damage, and replaces it if that is so. Whoever
+    /// opens it next is told.
+    fn repair_if_suspect(&mut self) {
+        if !self.suspect.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(open) = &self.account else { return };
+        if open.found_whole.is_some_and(|at| now() < at + CHECKED_FOR) {
+            return;
+        }
+        let key = open.account.key().clone();
+        match self.open_afresh(&key, Thoroughness::Everything) {
+            Ok(opened) => {
+                if let Some(open) = &mut self.account {
+                    open.found_whole = opened.note.is_none().then(now);
+                    open.note = opened.note;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the database cannot be repaired; an app has to connect again")
+            }
+        }
+    }
+
+    fn open_afresh(
+        &mut self,
+        key: &AccountKey,
+        thoroughness: Thoroughness,
+    ) -> Result<OpenedAccount, OpenError> {
+        self.suspect.store(false, Ordering::Relaxed);
+        // Reads wait for the end of it.
+        let read_side = self.read_side.clone();
+        let mut reading = read_side.lock();
+        // Closed before another is opened, and before a damaged one is moved.
+        *reading = None;
+        self.account = None;
         let (account, opened) = Account::open(&self.data_dir.join("accounts"), key, thoroughness)?;
-        self.read_side.open(account.path()).map_err(|error| OpenError {
+        let connection = reader::open(account.path()).map_err(|error| OpenError {
             text: format!(
                 "the database {} of {key} cannot be opened for reading: {error}",
                 account.path().display()
             ),
         })?;
-        self.published.outbox.send_modify(|_| {});
+        *reading = Some(connection);
         let open = self.account.insert(Open {
             account,
             epoch: opened.epoch.clone(),
+            note: None,
+            found_whole: None,
             idle: Idle::new(now()),
             stalled: None,
         });
         open.publish(&self.published);
+        // What was to be published before this is to be published still.
+        self.published.outbox.send_modify(|_| {});
         Ok(opened)
     }
 
     /// What waits for a full disk is given up: it has not been answered, so whoever sent it brings it again.
     fn close(&mut self) {
-        self.read_side.close();
+        *self.read_side.lock() = None;
         self.account = None;
     }
 }
@@ -240,7 +292,9 @@ impl Open {
         if self.idle.due() <= now {
             self.idle.run(self.account.connection(), now);
         }
-        if let Some(stalled) = self.stalled.take_if(|stalled| stalled.at <= now) {
+        if let Some(mut stalled) = self.stalled.take_if(|stalled| stalled.at <= now) {
+            // Whoever has gone will bring it again.
+            stalled.writes.retain(|write| !write.is_abandoned());
             self.commit(stalled.writes, stalled.delay * 2, published, suspect);
             if self.stalled.is_none() {
                 tracing::info!("what had waited for room on the disk is stored");
@@ -271,7 +325,7 @@ impl Open {
         let before = self.account.connection().total_changes();
         let tried = group_commit::commit(self.account.connection(), writes);
         if tried.has_found_damage() {
-            tracing::warn!("a write has found damage: the next open repairs the database");
+            tracing::warn!("a write has found damage: the whole database is checked");
             suspect.store(true, Ordering::Relaxed);
         }
         if self.account.connection().total_changes() != before {

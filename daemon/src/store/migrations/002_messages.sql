@@ -98,7 +98,6 @@ CREATE TABLE events (
     message_id   INTEGER NOT NULL DEFAULT 0,
     detail       TEXT    NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX events_time ON events (time);
 
 CREATE TABLE cursors (
     app_id       TEXT    NOT NULL,

@@ -7,5 +7,6 @@ mod history;
 mod log;
 mod outbox;
 mod plans;
+mod scale;
 mod search;
 mod store;

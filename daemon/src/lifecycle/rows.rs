@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use imd_core::Code;
 use imd_core::account::{Account, AppKey, Invalid, Token, UserId};
 use imd_core::io::{OpenFailure, Opened, Remembered};
+use tokio::sync::watch;
 
-use crate::link::{BoxFuture, Vault};
+use crate::link::{BoxFuture, Kept, Vault};
+use crate::store::rows::{Arrival, Due, DueReceipts, Gap, Group, Published, Stored};
 use crate::store::{AccountCheck, AccountKey, Secret, Session, Store};
 
 /// The store, as the link wants it.
@@ -66,6 +68,62 @@ impl Vault for StoreRows {
             }
         })
     }
+
+    fn receive(&self, _: Vec<Arrival>) -> Kept<Vec<Stored>> {
+        unwired()
+    }
+
+    fn due(&self, _: i64, _: usize) -> Kept<Vec<Due>> {
+        unwired()
+    }
+
+    fn due_again(&self, _: i64, _: usize, _: i64) -> Kept<Vec<Due>> {
+        unwired()
+    }
+
+    fn published(&self, _: Vec<(i64, Published)>) -> Kept<()> {
+        unwired()
+    }
+
+    fn due_receipts(&self, _: usize) -> Kept<Vec<DueReceipts>> {
+        unwired()
+    }
+
+    fn receipts_sent(&self, _: Vec<DueReceipts>) -> Kept<()> {
+        unwired()
+    }
+
+    fn note_gap(&self, _: Gap) -> Kept<()> {
+        unwired()
+    }
+
+    fn offline_sync_completed(&self, _: bool) -> Kept<()> {
+        unwired()
+    }
+
+    fn groups(&self) -> Kept<Vec<Group>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn join_group(&self, _: String) -> Kept<()> {
+        unwired()
+    }
+
+    fn quit_group(&self, _: String) -> Kept<()> {
+        unwired()
+    }
+
+    fn group_code(&self, _: String, _: i32) -> Kept<()> {
+        unwired()
+    }
+
+    fn outbox_changed(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+}
+
+fn unwired<T>() -> Kept<T> {
+    Box::pin(async { Err("the store's messages are not wired".to_owned()) })
 }
 
 /// What the last run left, for the core. A row that could never have been written counts as none.

@@ -31,6 +31,16 @@ pub enum Command {
         instance: InstanceId,
         answer: oneshot::Sender<(Option<AppKey>, ConnectPhase)>,
     },
+    /// Remember a group, and subscribe it: at once, or with the next login.
+    JoinGroup {
+        group: String,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Forget a group.
+    QuitGroup {
+        group: String,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// End in order; answered when the server has been told.
     Stop { done: oneshot::Sender<()> },
 }
@@ -113,6 +123,27 @@ impl Handle {
     pub async fn instance(&self, instance: InstanceId) -> Result<(Option<AppKey>, ConnectPhase), Stopped> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Instance { instance, answer }).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Remembers a group; answered when that is on disk. The server's word on it comes later, as the group's
+    /// code.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the task is gone; the inner error: no account is open, no legal id, no room.
+    pub async fn join_group(&self, group: String) -> Result<Result<(), Refusal>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::JoinGroup { group, answer }).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Forgets a group; answered when that is on disk.
+    ///
+    /// # Errors
+    /// As [`Handle::join_group`].
+    pub async fn quit_group(&self, group: String) -> Result<Result<(), Refusal>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::QuitGroup { group, answer }).await?;
         answered.await.map_err(|_| Stopped)
     }
 

@@ -66,7 +66,7 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
         data_dir: paths.data_dir.clone(),
         session_file: paths.session_file.clone(),
     };
-    let (store, session) = Store::start(store_paths, settings.remember)?;
+    let (store, session) = Store::start(store_paths, settings.remember, settings.session_expiry)?;
     let remembered = session.and_then(remembered);
     let rows = StoreRows::new(store.clone(), remembered.clone());
 

@@ -169,6 +169,8 @@ fn session(remembered: &Remembered) -> Session {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::store::StorePaths;
 
@@ -190,13 +192,13 @@ mod tests {
             data_dir: dir.path().to_owned(),
             session_file: dir.path().join("session.json"),
         };
-        let (store, _) = Store::start(paths.clone(), true).unwrap();
+        let (store, _) = Store::start(paths.clone(), true, Duration::from_secs(60)).unwrap();
         let rows = StoreRows::new(store, None);
         rows.persist(state()).await.unwrap();
         let opened = rows.open_account(state().account().unwrap()).await.unwrap();
         assert_eq!(opened.note, None);
         drop(rows);
-        let (_store, row) = Store::start(paths, true).unwrap();
+        let (_store, row) = Store::start(paths, true, Duration::from_secs(60)).unwrap();
         assert!(remembered(row.unwrap()) == Some(state()));
     }
 

@@ -148,6 +148,10 @@ impl Account {
         &self.key
     }
 
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -220,7 +224,7 @@ fn attempt(path: &Path, key: &AccountKey, thoroughness: Thoroughness) -> Result<
         return Err(Trouble::Damaged(found));
     }
     configure(&connection)?;
-    migrate::migrate(&mut connection, version, key, &[])?;
+    migrate::migrate(&mut connection, version, key)?;
     verify(&connection, key)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(connection)
@@ -237,18 +241,19 @@ fn configure(connection: &Connection) -> Result<(), Trouble> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
     Ok(())
 }
 
 /// The name plate is there, and the name is the account's.
 fn verify(connection: &Connection, key: &AccountKey) -> Result<(), Trouble> {
-    let tables: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('meta', 'groups')",
-        [],
-        |row| row.get(0),
-    )?;
-    if tables != 2 {
-        return Err(Trouble::Damaged("a table is missing".to_owned()));
+    let mut there =
+        connection.prepare("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1")?;
+    for table in migrate::TABLES {
+        let count: i64 = there.query_row([table], |row| row.get(0))?;
+        if count != 1 {
+            return Err(Trouble::Damaged(format!("the table {table} is missing")));
+        }
     }
     let found = AccountKey {
         app_key: read_meta(connection, "app_key")?,

@@ -4,15 +4,14 @@
 //! moves, and its log moves before it does, because SQLite would replay a log it finds beside a database
 //! that it does not belong to.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::account::AccountKey;
-use super::{files, migrate};
+use super::rows::Gap;
+use super::{files, log, migrate, salvage};
 use crate::clock;
 
 /// What SQLite keeps beside a database.
@@ -36,18 +35,30 @@ pub(super) enum ReplaceError {
     Sqlite(#[from] rusqlite::Error),
 }
 
-/// Puts a fresh database in the place of a damaged one. Returns what to tell people.
+/// Puts a fresh database in the place of a damaged one. Returns what to tell people; the log of the fresh one
+/// begins with it.
 pub(super) fn replace(path: &Path, key: &AccountKey, why: &str) -> Result<String, ReplaceError> {
-    let salvaged = salvage_groups(path);
     let fresh = fresh(path);
     remove_database(&fresh)?;
     files::write_atomically(&fresh, &[])?;
     let mut connection = Connection::open_with_flags(&fresh, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    let groups = migrate::migrate(&mut connection, 0, key, &salvaged.groups)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrate::migrate(&mut connection, 0, key)?;
+    let aside = free_name(path);
+    let now = clock::now().unix.as_millis();
+    let transaction = connection.transaction()?;
+    let salvaged = salvage::copy(path, &transaction, now)?;
+    let note = format!(
+        "the database {} of {key} was damaged ({why}). It is kept as {}, and a fresh one has taken its place, with \
+         {salvaged}",
+        path.display(),
+        aside.display()
+    );
+    log::gap(&transaction, now, &Gap::DatabaseDamaged { text: note.clone() })?;
+    transaction.commit()?;
     connection.close().map_err(|(_, error)| error)?;
 
-    let aside = free_name(path);
     for companion in COMPANIONS {
         rename_if_there(
             &files::with_suffix(path, companion),
@@ -59,17 +70,7 @@ pub(super) fn replace(path: &Path, key: &AccountKey, why: &str) -> Result<String
     files::sync_directory(path)?;
     std::fs::rename(&fresh, path)?;
     files::sync_directory(path)?;
-    let rest = if salvaged.is_complete {
-        ""
-    } else {
-        "; some of it could not be read"
-    };
-    Ok(format!(
-        "the database {} of {key} was damaged ({why}). It is kept as {}, and a fresh one has taken its place with \
-         {groups} groups from it{rest}",
-        path.display(),
-        aside.display()
-    ))
+    Ok(note)
 }
 
 /// Ends a replacement that was cut short: once the damaged database has moved, the fresh one is complete.
@@ -86,37 +87,6 @@ pub(super) fn finish_replacement(path: &Path) -> io::Result<()> {
     }
     std::fs::rename(&fresh, path)?;
     files::sync_directory(path)
-}
-
-struct Salvaged {
-    groups: Vec<String>,
-    is_complete: bool,
-}
-
-/// Reads the groups from both ends, as far as that goes.
-fn salvage_groups(path: &Path) -> Salvaged {
-    let mut groups = BTreeSet::new();
-    let ends = ["ASC", "DESC"].map(|order| read_groups(path, order, &mut groups));
-    Salvaged {
-        groups: groups.into_iter().collect(),
-        is_complete: ends.iter().any(Result::is_ok),
-    }
-}
-
-fn read_groups(path: &Path, order: &str, groups: &mut BTreeSet<String>) -> rusqlite::Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    let mut statement =
-        connection.prepare(&format!("SELECT group_id FROM groups ORDER BY group_id {order}"))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        // A row that is not text is damage too; those behind it may be whole.
-        if let Ok(group) = row.get::<_, String>(0) {
-            groups.insert(group);
-        }
-    }
-    Ok(())
 }
 
 fn free_name(path: &Path) -> PathBuf {

@@ -7,29 +7,43 @@ use uuid::Uuid;
 use super::account::AccountKey;
 use crate::clock;
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_account.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_account.sql"),
+    include_str!("migrations/002_messages.sql"),
+];
 
 /// The version of a database after all steps.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
 
+/// All tables of the newest layout: one that is missing is damage.
+pub(super) const TABLES: [&str; 14] = [
+    "meta",
+    "groups",
+    "conversations",
+    "messages",
+    "seen",
+    "outbox",
+    "outbox_size",
+    "receipts_due",
+    "group_senders",
+    "events",
+    "cursors",
+    "unreadable",
+    "search_queue",
+    "search",
+];
+
 /// Takes a database from `version` to the newest layout, in one transaction with its version number. One
-/// that was empty also gets its name plate and what was salvaged from the one before; returns how many
-/// groups that were.
-pub(super) fn migrate(
-    connection: &mut Connection,
-    version: usize,
-    key: &AccountKey,
-    salvaged_groups: &[String],
-) -> rusqlite::Result<usize> {
+/// that was empty also gets its name plate.
+pub(super) fn migrate(connection: &mut Connection, version: usize, key: &AccountKey) -> rusqlite::Result<()> {
     let pending = MIGRATIONS.get(version..).unwrap_or_default();
     if pending.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in pending {
         transaction.execute_batch(step)?;
     }
-    let mut groups = 0;
     if version == 0 {
         let created = clock::now().unix.as_millis().to_string();
         let epoch = Uuid::new_v4().simple().to_string();
@@ -44,13 +58,9 @@ pub(super) fn migrate(
                 params![name, value],
             )?;
         }
-        for group in salvaged_groups {
-            groups += transaction.execute("INSERT OR IGNORE INTO groups (group_id) VALUES (?1)", [group])?;
-        }
     }
     transaction.pragma_update(None, "user_version", NEWEST as i64)?;
-    transaction.commit()?;
-    Ok(groups)
+    transaction.commit()
 }
 
 #[cfg(test)]
@@ -61,8 +71,21 @@ mod tests {
         let mut statement = connection
             .prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name")
             .unwrap();
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let rows = statement.query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, bare(&row.get::<_, String>(2)?)))
+        });
         rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    /// The words of a statement, without its comments and its layout.
+    fn bare(statement: &str) -> String {
+        let lines = statement
+            .lines()
+            .map(|line| line.split_once("--").map_or(line, |(code, _)| code));
+        lines
+            .flat_map(str::chars)
+            .filter(|c| !c.is_whitespace())
+            .collect()
     }
 
     #[test]
@@ -72,10 +95,27 @@ mod tests {
             user_id: "u".to_owned(),
         };
         let mut made = Connection::open_in_memory().unwrap();
-        migrate(&mut made, 0, &key, &[]).unwrap();
+        migrate(&mut made, 0, &key).unwrap();
         let documented = Connection::open_in_memory().unwrap();
         documented.execute_batch(include_str!("schema.sql")).unwrap();
         assert_eq!(layout(&made), layout(&documented));
+    }
+
+    #[test]
+    fn the_list_of_tables_is_whole() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema.sql")).unwrap();
+        let mut statement = connection
+            .prepare(
+                "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') \
+                 AND name NOT LIKE 'sqlite_%' ORDER BY name",
+            )
+            .unwrap();
+        let names = statement.query_map([], |row| row.get::<_, String>(0));
+        let names: Vec<_> = names.unwrap().map(Result::unwrap).collect();
+        let mut listed = TABLES;
+        listed.sort_unstable();
+        assert_eq!(names, listed);
     }
 
     #[test]
@@ -84,23 +124,12 @@ mod tests {
         connection.execute_batch(include_str!("schema.sql")).unwrap();
         let loose: i64 = connection
             .query_row(
-                "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' \
-                 AND strict = 0",
+                "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
+                 AND name NOT LIKE 'sqlite_%' AND strict = 0",
                 [],
                 |row| row.get(0),
             )
             .unwrap();
         assert_eq!(loose, 0);
-    }
-
-    #[test]
-    fn a_group_id_that_is_no_topic_level_is_not_taken_over() {
-        let key = AccountKey {
-            app_key: "k".to_owned(),
-            user_id: "u".to_owned(),
-        };
-        let mut connection = Connection::open_in_memory().unwrap();
-        let salvaged = ["good", "a/b", "+", "#", "", &"x".repeat(65), "王芳"].map(str::to_owned);
-        assert_eq!(migrate(&mut connection, 0, &key, &salvaged).unwrap(), 2);
     }
 }

@@ -2,42 +2,69 @@
 //! rows are its own types.
 //!
 //! ```text
-//!   link, rpc, watchdog ── jobs (64) ──▶ imd-store ──▶ session.json          (session)
-//!            ◀── one answer to each ──             ──▶ accounts/…/account.db (account, damage)
-//!                                        imd-check ──▶ the same, read only   (check)
+//!   link, rpc, watchdog ── jobs (256) ──▶ imd-store  ──▶ session.json          (session)
+//!            ◀── one answer to each ──              ──▶ accounts/…/account.db (account, damage)
+//!                    ── reads (64) ───▶ imd-reader ──▶ the same, read only   (reader)
+//!                                        imd-check  ──▶ the same, read only   (check)
 //! ```
-//! There is one writer, and it does one job at a time, in the order they came. When 64 jobs wait, the next
-//! caller waits too.
+//! There is one writer. It does the jobs in the order they came; writes that wait together share one commit
+//! (`group_commit`), and are answered after it. When a queue is full, the next caller waits too.
 
 mod account;
 mod check;
 mod damage;
 mod files;
+mod group_commit;
+mod idle;
 mod installation;
+mod log;
+mod message_row;
 mod migrate;
+mod reader;
 pub mod rows;
+mod salvage;
 mod session;
 mod thread;
+mod write;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use rusqlite::{Connection, Transaction};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use account::{AccountKey, OpenError, OpenedAccount};
 pub use check::{AccountCheck, AccountReport, QuickCheck};
 pub use session::{Secret, Session};
 
+use group_commit::Task;
+use reader::{Read, ReadSide};
+use rows::Tip;
 use session::SessionFile;
-use thread::{Job, Worker};
+use thread::{Job, Published, Worker};
 
-const QUEUE: usize = 64;
+const QUEUE: usize = group_commit::MAX_WRITES;
+const READS: usize = 64;
+const RECEIVES: usize = 64;
+
+/// A message is known for this long after the server has forgotten it.
+const SEEN_BEYOND_SESSION: Duration = Duration::from_hours(7 * 24);
+
+/// How many prepared statements a connection keeps: more than there are.
+const STATEMENTS: usize = 128;
 
 /// A small write with its fsync. A disk that takes longer is as good as gone.
 const SAVE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A write with those that share its commit.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A search in a large database, behind others.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A damaged database is read from end to end before it is replaced.
 const OPEN_DEADLINE: Duration = Duration::from_secs(120);
@@ -71,12 +98,18 @@ pub enum StoreError {
     Thread(io::Error),
     #[error("the store has stopped")]
     Stopped,
+    #[error("no account is open: connect first")]
+    NoAccount,
+    #[error("the disk is full or refuses: {0}")]
+    Disk(String),
+    #[error("the account's database: {0}")]
+    Database(String),
     #[error("the store did not answer within {} s: the disk hangs, or is very slow", .0.as_secs())]
     Late(Duration),
 }
 
-/// A way to the store's thread. Cheap to clone; when the last one goes, the thread does what it has been
-/// asked, closes the database and is joined.
+/// A way to the store's threads. Cheap to clone; when the last one goes, they do what they have been asked,
+/// close the database and are joined.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -85,29 +118,68 @@ pub struct Store {
 struct Shared {
     /// `None` only while it is dropped.
     jobs: Option<mpsc::Sender<Job>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    reads: Option<mpsc::Sender<Read>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     installation: String,
+    tip: watch::Receiver<Tip>,
+    outbox: watch::Receiver<u64>,
+    /// Somebody has seen damage in the open database: the next open reads all of it.
+    suspect: Arc<AtomicBool>,
+    /// How long a message is known to have been stored.
+    seen_for: Duration,
+    /// Places for what came in and is not yet committed.
+    receives: Arc<Semaphore>,
 }
 
 impl Store {
     /// Reads what the last run left, and starts the thread. Without `remember` nothing is kept in the
-    /// session file, and an existing one is removed.
+    /// session file, and an existing one is removed. `session_expiry`: how long the server keeps messages
+    /// for a device that is away, which is how long one may come a second time.
     ///
     /// # Errors
     /// A file that is neither readable nor merely damaged, or no thread.
-    pub fn start(paths: StorePaths, remember: bool) -> Result<(Self, Option<Session>), StoreError> {
+    pub fn start(
+        paths: StorePaths,
+        remember: bool,
+        session_expiry: Duration,
+    ) -> Result<(Self, Option<Session>), StoreError> {
         let installation = installation::read_or_make(&paths.data_dir.join("installation"))?;
         let (session_file, remembered) = SessionFile::start(paths.session_file, remember)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let worker = Worker::new(paths.data_dir, session_file);
-        let thread = std::thread::Builder::new()
-            .name("imd-store".to_owned())
-            .spawn(move || worker.run(queue))
+        let (reads, read_queue) = mpsc::channel(READS);
+        let (tip_sender, tip) = watch::channel(Tip::default());
+        let (outbox_sender, outbox) = watch::channel(0);
+        let suspect = Arc::new(AtomicBool::new(false));
+        let read_side = ReadSide::default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
             .map_err(StoreError::Thread)?;
+        let worker = Worker::new(
+            paths.data_dir,
+            session_file,
+            read_side.clone(),
+            Published {
+                tip: tip_sender,
+                outbox: outbox_sender,
+            },
+            runtime,
+            Arc::clone(&suspect),
+        );
+        let threads = vec![
+            spawn("imd-store", move || worker.run(queue))?,
+            spawn("imd-reader", move || reader::run(&read_side, read_queue))?,
+        ];
         let shared = Shared {
             jobs: Some(jobs),
-            thread: Mutex::new(Some(thread)),
+            reads: Some(reads),
+            threads: Mutex::new(threads),
             installation,
+            tip,
+            outbox,
+            suspect,
+            seen_for: session_expiry.saturating_add(SEEN_BEYOND_SESSION),
+            receives: Arc::new(Semaphore::new(RECEIVES)),
         };
         let store = Self {
             shared: Arc::new(shared),
@@ -168,17 +240,63 @@ impl Store {
         let _: Result<(), _> = self.ask(OPEN_DEADLINE, |answer| Job::Stop { answer }).await;
     }
 
-    /// Gives the thread up: dropping the last handle no longer waits for it. For a stop that has to end even
-    /// if the disk hangs.
+    /// Gives the threads up: dropping the last handle no longer waits for them. For a stop that has to end
+    /// even if the disk hangs.
     pub fn abandon(&self) {
-        // Without its handle the thread is detached, and the end of the process ends it.
-        drop(
-            self.shared
-                .thread
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        // Without its handle a thread is detached, and the end of the process ends it.
+        self.shared
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// How far the log is: moves after every commit that logged something, and when another account opens.
+    #[must_use]
+    pub fn tip(&self) -> watch::Receiver<Tip> {
+        self.shared.tip.clone()
+    }
+
+    /// Moves when something is to be published: messages or receipts.
+    #[must_use]
+    pub fn outbox_changed(&self) -> watch::Receiver<u64> {
+        self.shared.outbox.clone()
+    }
+
+    /// Does this in the open account's database; answers when it is committed.
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut job = Some(job);
+        let run = move |transaction: &Transaction<'_>| match job.take() {
+            Some(job) => job(transaction),
+            None => Err(rusqlite::Error::InvalidQuery),
+        };
+        self.ask(WRITE_DEADLINE, |answer| Job::Write(task(0, false, run, answer)))
+            .await?
+    }
+
+    /// Reads in the open account's database, beside the writer; all of it sees one state.
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let reads = self.shared.reads.as_ref().ok_or(StoreError::Stopped)?;
+        let read = reader::snapshot(job, Arc::clone(&self.shared.suspect), answer);
+        let round_trip = async {
+            reads.send(read).await.map_err(|_| StoreError::Stopped)?;
+            answered.await.map_err(|_| StoreError::Stopped)?
+        };
+        tokio::time::timeout(READ_DEADLINE, round_trip)
+            .await
+            .unwrap_or(Err(StoreError::Late(READ_DEADLINE)))
+    }
+
+    /// In milliseconds.
+    fn seen_for(&self) -> i64 {
+        i64::try_from(self.shared.seen_for.as_millis()).unwrap_or(i64::MAX)
     }
 
     async fn ask<T>(
@@ -186,26 +304,53 @@ impl Store {
         deadline: Duration,
         job: impl FnOnce(oneshot::Sender<T>) -> Job,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let jobs = self.shared.jobs.as_ref().ok_or(StoreError::Stopped)?;
-        let round_trip = async {
-            jobs.send(job(answer)).await.map_err(|_| StoreError::Stopped)?;
-            answered.await.map_err(|_| StoreError::Stopped)
-        };
-        tokio::time::timeout(deadline, round_trip)
+        tokio::time::timeout(deadline, self.ask_without_deadline(job))
             .await
             .unwrap_or(Err(StoreError::Late(deadline)))
     }
+
+    async fn ask_without_deadline<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.shared.jobs.as_ref().ok_or(StoreError::Stopped)?;
+        jobs.send(job(answer)).await.map_err(|_| StoreError::Stopped)?;
+        answered.await.map_err(|_| StoreError::Stopped)
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(StoreError::Thread)
+}
+
+fn task<T: Send + 'static>(
+    bytes: usize,
+    is_kept: bool,
+    run: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+) -> Box<dyn group_commit::Write> {
+    Box::new(Task {
+        bytes,
+        is_kept,
+        run,
+        result: None,
+        answer,
+    })
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's thread panicked");
+        drop(self.reads.take());
+        let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The store's own types for messages: what it is given and what it gives. It knows neither MQTT nor gRPC.
 
+use serde::{Deserialize, Serialize};
+
 /// RongCloud's conversation types, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConversationKind {
@@ -15,6 +17,17 @@ impl ConversationKind {
             Self::Private => 1,
             Self::Group => 3,
             Self::System => 6,
+        }
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub const fn of_number(number: i64) -> Option<Self> {
+        match number {
+            1 => Some(Self::Private),
+            3 => Some(Self::Group),
+            6 => Some(Self::System),
+            _ => None,
         }
     }
 }
@@ -165,8 +178,9 @@ pub struct Group {
     pub code: i32,
 }
 
-/// Why something may be missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why something may be missing. Its JSON stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Gap {
     GroupSequence {
         group: String,
@@ -215,6 +229,15 @@ pub struct LogPage {
     pub entries: Vec<LogEntry>,
     /// The oldest offset still in the log; a cursor before it (less one) is too old.
     pub oldest: u64,
+    /// The newest offset given out; 0: none yet.
+    pub newest: u64,
+}
+
+/// How far the log of the open account is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tip {
+    /// Offsets of another epoch say nothing. Empty: no account has been opened yet.
+    pub epoch: String,
     /// The newest offset given out; 0: none yet.
     pub newest: u64,
 }

@@ -3,6 +3,8 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
 use super::*;
 
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
 fn key(user_id: &str) -> AccountKey {
     AccountKey {
         app_key: "chat".to_owned(),
@@ -26,7 +28,7 @@ fn start(dir: &tempfile::TempDir) -> (Store, Option<Session>) {
         data_dir: dir.path().to_owned(),
         session_file: dir.path().join("session.json"),
     };
-    Store::start(paths, true).unwrap()
+    Store::start(paths, true, WEEK).unwrap()
 }
 
 /// Every file below, with its content.
@@ -127,7 +129,7 @@ async fn damage_the_check_finds_is_repaired_at_the_next_open() {
     filler
         .execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
-             INSERT INTO groups SELECT printf('group-%06d', i) FROM n",
+             INSERT INTO groups (group_id) SELECT printf('group-%06d', i) FROM n",
         )
         .unwrap();
     filler.close().unwrap();
@@ -197,6 +199,6 @@ fn a_session_file_that_cannot_be_read_is_an_error_that_names_it() {
         session_file: dir.path().join("session.json"),
     };
     fs::create_dir(&paths.session_file).unwrap();
-    let refused = Store::start(paths, true).err().unwrap().to_string();
+    let refused = Store::start(paths, true, WEEK).err().unwrap().to_string();
     assert!(refused.contains("session.json cannot be read"), "{refused}");
 }

@@ -53,9 +53,28 @@ CREATE TABLE outbox (
     bytes      INTEGER NOT NULL,
     state      INTEGER NOT NULL CHECK (state IN (10, 20, 30)),
     tries      INTEGER NOT NULL DEFAULT 0,
-    last_try   INTEGER NOT NULL DEFAULT 0
+    last_try   INTEGER NOT NULL DEFAULT 0,
+    taken      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX outbox_state ON outbox (state, position);
+
+CREATE TABLE outbox_size (
+    row      INTEGER PRIMARY KEY CHECK (row = 1),
+    messages INTEGER NOT NULL,
+    bytes    INTEGER NOT NULL
+) STRICT;
+INSERT INTO outbox_size (row, messages, bytes) VALUES (1, 0, 0);
+CREATE TRIGGER outbox_inserted AFTER INSERT ON outbox WHEN NEW.state = 10 BEGIN
+    UPDATE outbox_size SET messages = messages + 1, bytes = bytes + NEW.bytes;
+END;
+CREATE TRIGGER outbox_deleted AFTER DELETE ON outbox WHEN OLD.state = 10 BEGIN
+    UPDATE outbox_size SET messages = messages - 1, bytes = bytes - OLD.bytes;
+END;
+CREATE TRIGGER outbox_updated AFTER UPDATE OF state, bytes ON outbox BEGIN
+    UPDATE outbox_size SET
+        messages = messages + (NEW.state = 10) - (OLD.state = 10),
+        bytes = bytes + (NEW.state = 10) * NEW.bytes - (OLD.state = 10) * OLD.bytes;
+END;
 
 CREATE TABLE receipts_due (
     receipt_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -79,7 +98,6 @@ CREATE TABLE events (
     message_id   INTEGER NOT NULL DEFAULT 0,
     detail       TEXT    NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX events_time ON events (time);
 
 CREATE TABLE cursors (
     app_id       TEXT    NOT NULL,

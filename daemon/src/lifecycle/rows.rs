@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::link::{BoxFuture, Kept, Vault};
 use crate::store::rows::{Arrival, Due, DueReceipts, Gap, Group, Published, Stored};
-use crate::store::{AccountCheck, AccountKey, Secret, Session, Store};
+use crate::store::{AccountCheck, AccountKey, Secret, Session, Store, StoreError};
 
 /// The store, as the link wants it.
 #[derive(Clone)]
@@ -36,6 +36,15 @@ impl StoreRows {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Asks the store; its error becomes words.
+    fn ask<T, F>(&self, question: impl FnOnce(Store) -> F) -> Kept<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let answer = question(self.store.clone());
+        Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
     }
 
     /// The doctor's look at the store.
@@ -69,61 +78,57 @@ impl Vault for StoreRows {
         })
     }
 
-    fn receive(&self, _: Vec<Arrival>) -> Kept<Vec<Stored>> {
-        unwired()
+    fn receive(&self, arrivals: Vec<Arrival>) -> Kept<Vec<Stored>> {
+        self.ask(|store| async move { store.receive(arrivals).await })
     }
 
-    fn due(&self, _: i64, _: usize) -> Kept<Vec<Due>> {
-        unwired()
+    fn due(&self, after_position: i64, limit: usize) -> Kept<Vec<Due>> {
+        self.ask(move |store| async move { store.due(after_position, limit).await })
     }
 
-    fn due_again(&self, _: i64, _: usize, _: i64) -> Kept<Vec<Due>> {
-        unwired()
+    fn due_again(&self, now_ms: i64, limit: usize, expiry_ms: i64) -> Kept<Vec<Due>> {
+        self.ask(move |store| async move { store.due_again(now_ms, limit, expiry_ms).await })
     }
 
-    fn published(&self, _: Vec<(i64, Published)>) -> Kept<()> {
-        unwired()
+    fn published(&self, answers: Vec<(i64, Published)>) -> Kept<()> {
+        self.ask(|store| async move { store.published(answers).await })
     }
 
-    fn due_receipts(&self, _: usize) -> Kept<Vec<DueReceipts>> {
-        unwired()
+    fn due_receipts(&self, limit: usize) -> Kept<Vec<DueReceipts>> {
+        self.ask(move |store| async move { store.due_receipts(limit).await })
     }
 
-    fn receipts_sent(&self, _: Vec<DueReceipts>) -> Kept<()> {
-        unwired()
+    fn receipts_sent(&self, receipts: Vec<DueReceipts>) -> Kept<()> {
+        self.ask(|store| async move { store.receipts_sent(receipts).await })
     }
 
-    fn note_gap(&self, _: Gap) -> Kept<()> {
-        unwired()
+    fn note_gap(&self, gap: Gap) -> Kept<()> {
+        self.ask(|store| async move { store.note_gap(gap).await })
     }
 
-    fn offline_sync_completed(&self, _: bool) -> Kept<()> {
-        unwired()
+    fn offline_sync_completed(&self, complete: bool) -> Kept<()> {
+        self.ask(move |store| async move { store.offline_sync_completed(complete).await })
     }
 
     fn groups(&self) -> Kept<Vec<Group>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.ask(|store| async move { store.groups().await })
     }
 
-    fn join_group(&self, _: String) -> Kept<()> {
-        unwired()
+    fn join_group(&self, group: String) -> Kept<()> {
+        self.ask(|store| async move { store.join_group(group).await })
     }
 
-    fn quit_group(&self, _: String) -> Kept<()> {
-        unwired()
+    fn quit_group(&self, group: String) -> Kept<()> {
+        self.ask(|store| async move { store.quit_group(group).await })
     }
 
-    fn group_code(&self, _: String, _: i32) -> Kept<()> {
-        unwired()
+    fn group_code(&self, group: String, code: i32) -> Kept<()> {
+        self.ask(move |store| async move { store.group_code(group, code).await })
     }
 
     fn outbox_changed(&self) -> watch::Receiver<u64> {
-        watch::Sender::new(0).subscribe()
+        self.store.outbox_changed()
     }
-}
-
-fn unwired<T>() -> Kept<T> {
-    Box::pin(async { Err("the store's messages are not wired".to_owned()) })
 }
 
 /// What the last run left, for the core. A row that could never have been written counts as none.

@@ -198,6 +198,8 @@ impl Up {
                 *write_error = sent.err();
                 Happening::Sent
             }
+            // Reading pauses, and there is nothing to write.
+            else => pending().await,
         }
     }
 }

@@ -325,3 +325,6 @@ fn inbox(account: &Account, peer: &str) -> String {
     let Account { app_key, user_id } = account;
     format!("im/{app_key}/u/{peer}/{user_id}")
 }
+
+#[cfg(test)]
+mod tests;

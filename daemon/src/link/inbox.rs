@@ -189,3 +189,6 @@ fn keep<V: Vault>(vault: &Arc<V>, note: Note) -> BoxFuture<Result<(), String>> {
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,9 +175,8 @@ impl<V: Vault> Outbox<V> {
         self.in_flight.link_ended();
         let mut receipts = 0;
         self.ready.retain(|parcel| match parcel.cargo {
-            // The store counts it as tried.
-            Cargo::Again => true,
-            Cargo::Message { .. } => false,
+            // The store would not give it out again for an hour.
+            Cargo::Message { again, .. } => again,
             Cargo::Receipts(_) => {
                 receipts += 1;
                 false
@@ -197,13 +196,15 @@ impl<V: Vault> Outbox<V> {
     /// The server has answered a publish.
     pub(super) fn acknowledged(&mut self, packet: PacketId, reason: u8, words: &Words) {
         match self.in_flight.acknowledged(packet) {
-            Some(Cargo::Message { position, to_group }) => {
+            Some(Cargo::Message {
+                position, to_group, ..
+            }) => {
                 let answer = flight::answer(to_group, reason, words);
                 self.published.push((position, answer));
             }
             // A refused receipt is not sent again: the peer publishes its message again, and asks anew.
             Some(Cargo::Receipts(receipts)) => self.receipts_sent.push(receipts),
-            Some(Cargo::Again) | None => {}
+            None => {}
         }
     }
 
@@ -291,7 +292,12 @@ impl<V: Vault> Outbox<V> {
             let launch = if self.in_flight.has_unsent() {
                 self.in_flight.launch_next(session, now.boot)
             } else if let Some(parcel) = self.ready.pop_front() {
-                if let Cargo::Message { position, .. } = parcel.cargo {
+                if let Cargo::Message {
+                    position,
+                    again: false,
+                    ..
+                } = parcel.cargo
+                {
                     self.sent_through = self.sent_through.max(position);
                 }
                 self.in_flight.launch(parcel, session, now.boot)
@@ -309,7 +315,6 @@ impl<V: Vault> Outbox<V> {
     fn too_large(&mut self, parcel: Parcel, text: String, now: Now) {
         match parcel.cargo {
             Cargo::Message { position, .. } => self.published.push((position, flight::too_large(text))),
-            Cargo::Again => tracing::info!(text, "a message is not sent again"),
             Cargo::Receipts(mut receipts) if receipts.uids.len() > 1 => {
                 let half = receipts.uids.len() / 2;
                 let rest = DueReceipts {
@@ -375,13 +380,7 @@ impl<V: Vault> Outbox<V> {
                 self.wanted.again = due.len() >= limit;
                 self.note_size(&due);
                 for due in due {
-                    if let Some((topic, payload)) = envelope::publication(&self.account, &self.origin, &due) {
-                        self.ready.push_back(Parcel {
-                            cargo: Cargo::Again,
-                            topic,
-                            payload: payload.into(),
-                        });
-                    }
+                    self.make_ready(&due, true);
                 }
             }
             Load::Receipts(due) => {
@@ -402,13 +401,13 @@ impl<V: Vault> Outbox<V> {
                 self.note_size(&due);
                 for due in due {
                     self.loaded_through = self.loaded_through.max(due.position);
-                    self.load_one(&due);
+                    self.make_ready(&due, false);
                 }
             }
         }
     }
 
-    fn load_one(&mut self, due: &Due) {
+    fn make_ready(&mut self, due: &Due, again: bool) {
         let Some((topic, payload)) = envelope::publication(&self.account, &self.origin, due) else {
             let refused = Published::Refused {
                 code: Code::BIZ_ERROR_INVALID_PARAMETER.0,
@@ -421,6 +420,7 @@ impl<V: Vault> Outbox<V> {
             cargo: Cargo::Message {
                 position: due.position,
                 to_group: due.conversation.kind == ConversationKind::Group,
+                again,
             },
             topic,
             payload: payload.into(),
@@ -469,3 +469,6 @@ impl<V: Vault> Outbox<V> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,6 +172,8 @@ impl Daemon {
             Command::Ask { .. }
             | Command::Unbound { .. }
             | Command::Instance { .. }
+            | Command::JoinGroup { .. }
+            | Command::QuitGroup { .. }
             | Command::Stop { .. } => {
                 panic!("not a connect")
             }

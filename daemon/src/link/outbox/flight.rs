@@ -24,9 +24,9 @@ pub(super) enum Cargo {
     Message {
         position: i64,
         to_group: bool,
+        /// The server has taken it before, and the peer has not.
+        again: bool,
     },
-    /// A message the server has taken before: its answer changes nothing.
-    Again,
     Receipts(DueReceipts),
 }
 

@@ -125,10 +125,10 @@ impl Test {
 
 #[track_caller]
 fn link_event(told: Told) -> LinkEvent {
-    match told {
-        Told::Link(event) => event,
-        other => panic!("{other:?}"),
-    }
+    let Told::Link(event) = told else {
+        panic!("{told:?}");
+    };
+    event
 }
 
 fn marker(nonce: &str, installation: &str) -> Vec<u8> {

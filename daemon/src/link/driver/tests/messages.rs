@@ -577,7 +577,7 @@ async fn an_mqtt_3_server_is_held_back_without_being_taken_for_dead() {
     let peer = rig.script.log_in().await;
     rig.status(ConnectionStatus::Connected).await;
     rig.vault.held.send_replace(true);
-    // Far more than is taken at once, and more than the socket holds: the server is stopped by its own
+    // System messages, which want no receipts. Far more than is taken at once, and more than the socket holds: the server is stopped by its own
     // writing.
     let count: u16 = 20_000;
     let written = Arc::new(AtomicUsize::new(0));
@@ -591,7 +591,7 @@ async fn an_mqtt_3_server_is_held_back_without_being_taken_for_dead() {
                 message.content = vec![b'x'; 1000].into();
                 writer
                     .send(&bytes_of::publish_311(
-                        "im/K/u/alice/bob",
+                        "im/K/s/alice",
                         id,
                         false,
                         &message.encode_to_vec(),
@@ -610,14 +610,10 @@ async fn an_mqtt_3_server_is_held_back_without_being_taken_for_dead() {
         rig.vault.held.send_replace(false);
         let mut acknowledged = 0;
         while acknowledged < count {
-            match reader.next().await {
-                Sent::Puback { id } => {
-                    acknowledged += 1;
-                    assert_eq!(id, acknowledged);
-                }
-                Sent::Ping => {}
-                Sent::Publish { .. } => {}
-                other => panic!("{other:?}"),
+            // Pings come between.
+            if let Sent::Puback { id } = reader.next().await {
+                acknowledged += 1;
+                assert_eq!(id, acknowledged);
             }
         }
     };

@@ -252,7 +252,9 @@ pub enum LoginStep {
 
 #[derive(Clone, Copy, Debug)]
 pub enum OnlineStep {
-    Received,
+    Received {
+        messages: bool,
+    },
     MarkerReturned,
     MarkerFound,
     GroupRefused,
@@ -303,7 +305,7 @@ pub fn case() -> impl Strategy<Value = Vec<Transition>> {
             let well = Transition::Server(Reply {
                 dialing: Connack::Honest { names: true, session_present: true },
                 logging_in: LoginStep::LoggedIn,
-                online: OnlineStep::Received,
+                online: OnlineStep::Received { messages: false },
             });
             vec![
                 Transition::Init(wish.app, Key::Demo),
@@ -551,7 +553,7 @@ fn login_step() -> impl Strategy<Value = LoginStep> {
 
 fn online_step() -> impl Strategy<Value = OnlineStep> {
     prop_oneof![
-        4 => Just(OnlineStep::Received),
+        4 => any::<bool>().prop_map(|messages| OnlineStep::Received { messages }),
         4 => Just(OnlineStep::MarkerReturned),
         1 => Just(OnlineStep::MarkerFound),
         1 => Just(OnlineStep::GroupRefused),

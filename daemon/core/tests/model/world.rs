@@ -472,7 +472,7 @@ impl World {
             }
             Action::Ping { epoch } if !self.half_open => self.inbox.push_back(Input::Link {
                 epoch,
-                event: LinkEvent::Received,
+                event: LinkEvent::Received { messages: false },
             }),
             Action::Answer { result, .. } => {
                 for side in &mut self.apps {
@@ -558,7 +558,7 @@ impl World {
             return Ok(());
         };
         let received = match &event {
-            LinkEvent::Failed(_) | LinkEvent::Unacknowledged { .. } | LinkEvent::Received => false,
+            LinkEvent::Failed(_) | LinkEvent::Unacknowledged { .. } | LinkEvent::Received { .. } => false,
             LinkEvent::Accepted(_)
             | LinkEvent::Refused(_)
             | LinkEvent::LoggedIn
@@ -569,7 +569,7 @@ impl World {
             | LinkEvent::ServerDisconnect(_) => true,
         };
         if received {
-            let event = LinkEvent::Received;
+            let event = LinkEvent::Received { messages: false };
             self.input(Input::Link { epoch, event })?;
         }
         self.input(Input::Link { epoch, event })
@@ -621,7 +621,7 @@ impl World {
 
     fn online_step(&mut self, step: OnlineStep) -> LinkEvent {
         match step {
-            OnlineStep::Received => LinkEvent::Received,
+            OnlineStep::Received { messages } => LinkEvent::Received { messages },
             OnlineStep::MarkerReturned => LinkEvent::MarkerReturned,
             OnlineStep::MarkerFound => marker("here"),
             OnlineStep::GroupRefused => LinkEvent::GroupRefused {
@@ -660,7 +660,7 @@ impl World {
                 what: "the inbox".to_owned(),
             },
             Leftover::MarkerReturned => LinkEvent::MarkerReturned,
-            Leftover::Received => LinkEvent::Received,
+            Leftover::Received => LinkEvent::Received { messages: true },
             Leftover::Unacknowledged => LinkEvent::Unacknowledged {
                 since: Some(BootTime::since_boot(Duration::ZERO)),
             },
@@ -691,7 +691,7 @@ fn login_step(step: LoginStep) -> Option<LinkEvent> {
         LoginStep::GroupRefused => LinkEvent::GroupRefused {
             group: "g".to_owned(),
         },
-        LoginStep::Received => LinkEvent::Received,
+        LoginStep::Received => LinkEvent::Received { messages: true },
         LoginStep::Disconnect(said) => LinkEvent::ServerDisconnect(words(said)),
         LoginStep::Fail(kind) => failed(kind),
         LoginStep::Silence => return None,

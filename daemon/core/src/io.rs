@@ -212,7 +212,10 @@ pub enum LinkEvent {
     /// Our own marker has come back: all that was queued before it has been read.
     MarkerReturned,
     /// Anything was received (told at most once for each read of the socket).
-    Received,
+    Received {
+        /// Messages were among it.
+        messages: bool,
+    },
     /// Since when the oldest packet waits for its acknowledgement; `None`: none does.
     Unacknowledged { since: Option<BootTime> },
     /// The server's DISCONNECT; the link is closed.

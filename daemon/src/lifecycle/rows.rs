@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use imd_core::Code;
 use imd_core::account::{Account, AppKey, Invalid, Token, UserId};
 use imd_core::io::{OpenFailure, Opened, Remembered};
+use tokio::sync::watch;
 
-use crate::link::{BoxFuture, Vault};
-use crate::store::{AccountCheck, AccountKey, Secret, Session, Store};
+use crate::link::{BoxFuture, Kept, Vault};
+use crate::store::rows::{Arrival, Due, DueReceipts, Gap, Group, Published, Stored};
+use crate::store::{AccountCheck, AccountKey, Secret, Session, Store, StoreError};
 
 /// The store, as the link wants it.
 #[derive(Clone)]
@@ -34,6 +36,15 @@ impl StoreRows {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Asks the store; its error becomes words.
+    fn ask<T, F>(&self, question: impl FnOnce(Store) -> F) -> Kept<T>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let answer = question(self.store.clone());
+        Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
     }
 
     /// The doctor's look at the store.
@@ -65,6 +76,58 @@ impl Vault for StoreRows {
                 Err(error) => Err(OpenFailure { text: error.text }),
             }
         })
+    }
+
+    fn receive(&self, arrivals: Vec<Arrival>) -> Kept<Vec<Stored>> {
+        self.ask(|store| async move { store.receive(arrivals).await })
+    }
+
+    fn due(&self, after_position: i64, limit: usize) -> Kept<Vec<Due>> {
+        self.ask(move |store| async move { store.due(after_position, limit).await })
+    }
+
+    fn due_again(&self, now_ms: i64, limit: usize, expiry_ms: i64) -> Kept<Vec<Due>> {
+        self.ask(move |store| async move { store.due_again(now_ms, limit, expiry_ms).await })
+    }
+
+    fn published(&self, answers: Vec<(i64, Published)>) -> Kept<()> {
+        self.ask(|store| async move { store.published(answers).await })
+    }
+
+    fn due_receipts(&self, limit: usize) -> Kept<Vec<DueReceipts>> {
+        self.ask(move |store| async move { store.due_receipts(limit).await })
+    }
+
+    fn receipts_sent(&self, receipts: Vec<DueReceipts>) -> Kept<()> {
+        self.ask(|store| async move { store.receipts_sent(receipts).await })
+    }
+
+    fn note_gap(&self, gap: Gap) -> Kept<()> {
+        self.ask(|store| async move { store.note_gap(gap).await })
+    }
+
+    fn offline_sync_completed(&self, complete: bool) -> Kept<()> {
+        self.ask(move |store| async move { store.offline_sync_completed(complete).await })
+    }
+
+    fn groups(&self) -> Kept<Vec<Group>> {
+        self.ask(|store| async move { store.groups().await })
+    }
+
+    fn join_group(&self, group: String) -> Kept<()> {
+        self.ask(|store| async move { store.join_group(group).await })
+    }
+
+    fn quit_group(&self, group: String) -> Kept<()> {
+        self.ask(|store| async move { store.quit_group(group).await })
+    }
+
+    fn group_code(&self, group: String, code: i32) -> Kept<()> {
+        self.ask(move |store| async move { store.group_code(group, code).await })
+    }
+
+    fn outbox_changed(&self) -> watch::Receiver<u64> {
+        self.store.outbox_changed()
     }
 }
 

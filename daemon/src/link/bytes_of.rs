@@ -61,6 +61,14 @@ pub(super) fn suback_311(id: u16, reasons: &[u8]) -> Vec<u8> {
     packet(0x90, &[&id.to_be_bytes()[..], reasons].concat())
 }
 
+pub(super) fn unsuback(id: u16, reasons: &[u8]) -> Vec<u8> {
+    packet(0xB0, &[&id.to_be_bytes()[..], &properties(&[]), reasons].concat())
+}
+
+pub(super) fn unsuback_311(id: u16) -> Vec<u8> {
+    packet(0xB0, &id.to_be_bytes())
+}
+
 pub(super) fn puback(id: u16) -> Vec<u8> {
     packet(0x40, &id.to_be_bytes())
 }
@@ -80,6 +88,21 @@ pub(super) fn publish(topic: &str, id: u16, retain: bool, payload: &[u8]) -> Vec
         payload.to_vec(),
     ];
     packet(0x32 | u8::from(retain), &body.concat())
+}
+
+/// Without an acknowledgement.
+pub(super) fn publish_qos_0(topic: &str, payload: &[u8]) -> Vec<u8> {
+    packet(0x30, &[text(topic), properties(&[]), payload.to_vec()].concat())
+}
+
+/// A receive maximum, as a property.
+pub(super) fn receive_maximum(most: u16) -> Vec<u8> {
+    [&[33][..], &most.to_be_bytes()].concat()
+}
+
+/// A maximum packet size, as a property.
+pub(super) fn maximum_packet_size(largest: u32) -> Vec<u8> {
+    [&[39][..], &largest.to_be_bytes()].concat()
 }
 
 pub(super) fn publish_311(topic: &str, id: u16, retain: bool, payload: &[u8]) -> Vec<u8> {
@@ -109,7 +132,12 @@ pub(super) enum Sent {
         id: u16,
         topic: String,
         retain: bool,
+        dup: bool,
         payload: Vec<u8>,
+    },
+    Unsubscribe {
+        id: u16,
+        filter: String,
     },
     Puback {
         id: u16,
@@ -151,6 +179,7 @@ pub(super) fn one(frame: &super::frame::Frame, version: u8) -> Sent {
                 id: id(2 + length),
                 topic: String::from_utf8(body[2..2 + length].to_vec()).unwrap(),
                 retain: frame.flags() & 1 == 1,
+                dup: frame.flags() & 8 == 8,
                 payload: body[payload..].to_vec(),
             }
         }
@@ -173,6 +202,17 @@ pub(super) fn one(frame: &super::frame::Frame, version: u8) -> Sent {
                 at += 2 + length + 1;
             }
             Sent::Subscribe { id: id(0), filters }
+        }
+        10 => {
+            let mut at = 2;
+            if version == 5 {
+                at = frame.end_of_properties(at).unwrap();
+            }
+            assert_eq!(body.len(), at + 2 + usize::from(id(at)), "one filter");
+            Sent::Unsubscribe {
+                id: id(0),
+                filter: String::from_utf8(body[at + 2..].to_vec()).unwrap(),
+            }
         }
         12 => Sent::Ping,
         14 => Sent::Disconnect { body: body.to_vec() },

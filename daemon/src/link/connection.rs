@@ -168,9 +168,10 @@ impl Up {
             write_error,
             ..
         } = self;
+        let is_deaf = session.is_deaf();
         let output = session.output();
         let waiting = output.len();
-        let can_read = waiting < WRITE_BOUND || write_error.is_some();
+        let can_read = (waiting < WRITE_BOUND && !is_deaf) || write_error.is_some();
         let has_to_send = (waiting > 0 || *unflushed) && write_error.is_none();
         input.reserve(READ);
         let send = async {
@@ -197,6 +198,8 @@ impl Up {
                 *write_error = sent.err();
                 Happening::Sent
             }
+            // Reading pauses, and there is nothing to write.
+            else => pending().await,
         }
     }
 }

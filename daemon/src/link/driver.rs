@@ -3,31 +3,43 @@
 //!
 //! Only [`Action::Persist`] holds up the actions behind it. Meanwhile the socket, the commands and the alarm
 //! are still served; what the core then asks for queues up in the core.
+//!
+//! Messages pass the core by: `driver/messages.rs` moves them between the session and the store.
+
+mod calls;
+mod messages;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imd_core::Core;
 use imd_core::account::Account;
-use imd_core::io::{
-    Action, CallId, Callback, ConnectKey, Event, Input, LinkEvent, OpenFailure, Opened, Refusal, Remembered,
-    Request,
-};
+use imd_core::io::{Action, Epoch, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
+use self::calls::Calls;
+use self::messages::GroupChange;
 use super::connection::{Connection, Happening, Up};
 use super::handle::Command;
+use super::inbox::{Inbox, Outcome};
+use super::outbox::{Outbox, Progress};
 use super::session::{Device, Session};
 use super::vault::{BoxFuture, Vault};
 use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
+use crate::store::rows::Group;
+
+/// How long the end waits until the store knows what the server has taken.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// The task's state. Make it with [`Driver::new`], then spawn [`Driver::run`].
 pub struct Driver<V> {
     core: Core,
-    vault: V,
+    vault: Arc<V>,
     hub: Arc<Hub>,
     device: Device,
     /// `None`: every handle is gone.
@@ -37,10 +49,22 @@ pub struct Driver<V> {
     connection: Connection,
     persisting: Option<BoxFuture<Result<(), String>>>,
     /// Opened one after the other, in the core's order.
-    opening: VecDeque<(Account, BoxFuture<Result<Opened, OpenFailure>>)>,
+    opening: VecDeque<(Account, BoxFuture<Opening>)>,
+    inbox: Inbox,
+    /// `None`: no account's database is open.
+    outbox: Option<Outbox<V>>,
+    /// The open account's groups, and how the server answered their subscription.
+    groups: BTreeMap<String, i32>,
+    /// Carried out one after the other.
+    group_changes: VecDeque<GroupChange>,
+    /// The connection that inbox and outbox know of.
+    live: Option<Epoch>,
     calls: Calls,
     stop: Stop,
 }
+
+/// What came of opening an account's database.
+type Opening = Result<(Opened, Vec<Group>), OpenFailure>;
 
 /// How far the end is.
 enum Stop {
@@ -55,8 +79,11 @@ enum Wake {
     Command(Option<Command>),
     Alarm,
     Persisted(Result<(), String>),
-    Opened(Account, Result<Opened, OpenFailure>),
+    Opened(Account, Opening),
     Network(Happening),
+    Stored(Outcome),
+    Pumped(Progress),
+    GroupChanged(Result<(), String>),
 }
 
 impl<V: Vault> Driver<V> {
@@ -73,7 +100,7 @@ impl<V: Vault> Driver<V> {
     ) -> io::Result<Self> {
         Ok(Self {
             core,
-            vault,
+            vault: Arc::new(vault),
             hub,
             device,
             commands: Some(commands),
@@ -82,6 +109,11 @@ impl<V: Vault> Driver<V> {
             connection: Connection::None,
             persisting: None,
             opening: VecDeque::new(),
+            inbox: Inbox::default(),
+            outbox: None,
+            groups: BTreeMap::new(),
+            group_changes: VecDeque::new(),
+            live: None,
             calls: Calls::default(),
             stop: Stop::No,
         })
@@ -91,6 +123,8 @@ impl<V: Vault> Driver<V> {
     pub async fn run(mut self, remembered: Option<Remembered>) {
         self.tell(Input::Start { remembered });
         loop {
+            self.carry_out();
+            self.move_messages();
             self.carry_out();
             if self.has_ended() {
                 break;
@@ -103,6 +137,7 @@ impl<V: Vault> Driver<V> {
             }
             self.take(wake);
         }
+        self.end().await;
     }
 
     /// Waits for what wakes the task. Dropping the future loses nothing.
@@ -125,12 +160,27 @@ impl<V: Vault> Driver<V> {
                 None => pending().await,
             }
         };
+        let pumped = async {
+            match &mut self.outbox {
+                Some(outbox) => outbox.next().await,
+                None => pending().await,
+            }
+        };
+        let group_changed = async {
+            match self.group_changes.front_mut() {
+                Some(change) => change.done().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             command = command => Wake::Command(command),
             () = self.alarm.wait() => Wake::Alarm,
             result = persisted => Wake::Persisted(result),
             (account, result) = opened => Wake::Opened(account, result),
             happening = self.connection.next() => Wake::Network(happening),
+            outcome = self.inbox.next() => Wake::Stored(outcome),
+            progress = pumped => Wake::Pumped(progress),
+            result = group_changed => Wake::GroupChanged(result),
         }
     }
 
@@ -153,9 +203,20 @@ impl<V: Vault> Driver<V> {
             }
             Wake::Opened(account, result) => {
                 self.opening.pop_front();
+                let result = result.map(|(opened, groups)| {
+                    self.account_opened(account.clone(), groups);
+                    opened
+                });
                 self.tell(Input::AccountOpened { account, result });
             }
             Wake::Network(happening) => self.happened(happening),
+            Wake::Stored(outcome) => self.stored(outcome),
+            Wake::Pumped(progress) => {
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.progressed(progress, clock::now());
+                }
+            }
+            Wake::GroupChanged(result) => self.group_changed(result),
         }
     }
 
@@ -184,7 +245,8 @@ impl<V: Vault> Driver<V> {
                 // Who asked may have gone.
                 let _: Result<(), _> = answer.send((app_key.cloned(), phase));
             }
-            Command::JoinGroup { answer, .. } | Command::QuitGroup { answer, .. } => drop(answer),
+            Command::JoinGroup { group, answer } => self.change_group(group, true, answer),
+            Command::QuitGroup { group, answer } => self.change_group(group, false, answer),
             Command::Stop { done } => self.ask_to_stop(Some(done)),
         }
     }
@@ -199,19 +261,23 @@ impl<V: Vault> Driver<V> {
         }
     }
 
-    /// Whether all is done; then those who wait for it are told.
-    fn has_ended(&mut self) -> bool {
-        let Stop::Agreed(waiting) = &mut self.stop else {
-            return false;
-        };
-        if !matches!(self.connection, Connection::None) {
-            return false;
+    fn has_ended(&self) -> bool {
+        matches!(self.stop, Stop::Agreed(_)) && matches!(self.connection, Connection::None)
+    }
+
+    /// Gives the store what the server has answered, and tells those who wait for the end.
+    async fn end(self) {
+        if let Some(mut outbox) = self.outbox
+            && timeout(SETTLE, outbox.settle()).await.is_err()
+        {
+            tracing::warn!("the store does not take what the server has answered: it will be sent again");
         }
-        for done in waiting.drain(..) {
-            // Who asked may have gone.
-            let _: Result<(), ()> = done.send(());
+        if let Stop::Agreed(waiting) = self.stop {
+            for done in waiting {
+                // Who asked may have gone.
+                let _: Result<(), ()> = done.send(());
+            }
         }
-        true
     }
 
     /// Carries out what the core asks for, up to what has to be waited for.
@@ -230,7 +296,8 @@ impl<V: Vault> Driver<V> {
             Action::Callback { connect, callback } => self.calls.call_back(&connect, callback),
             Action::Persist(remembered) => self.persisting = Some(self.vault.persist(*remembered)),
             Action::OpenAccount(account) => {
-                let opening = self.vault.open_account(account.clone());
+                self.account_closed();
+                let opening = open(&self.vault, account.clone());
                 self.opening.push_back((account, opening));
             }
             Action::Dial(dial) => {
@@ -251,7 +318,7 @@ impl<V: Vault> Driver<V> {
             }
             Action::HangUp { epoch, how } => self.connection.hang_up(epoch, how),
             Action::Publish(status) => self.hub.status.publish(*status),
-            Action::Notify(event) => log_event(&event),
+            Action::Notify(event) => self.notify(event),
             Action::Stopped => {
                 if let Stop::Asked(waiting) = &mut self.stop {
                     self.stop = Stop::Agreed(std::mem::take(waiting));
@@ -268,7 +335,7 @@ impl<V: Vault> Driver<V> {
                     if count == 0 {
                         up.session.closed(!up.input.is_empty());
                     } else {
-                        up.session.received(clock::now().boot, &mut up.input);
+                        up.session.received(clock::now(), &mut up.input);
                     }
                 }
                 self.tell_session();
@@ -291,7 +358,8 @@ impl<V: Vault> Driver<V> {
         };
         let epoch = dial.epoch;
         let opened = result.and_then(|stream| {
-            let session = Session::open(&dial, self.device.clone(), Vec::new())?;
+            let groups = self.groups.keys().cloned().collect();
+            let session = Session::open(&dial, self.device.clone(), groups)?;
             Ok(Up::new(epoch, session, stream))
         });
         match opened {
@@ -302,108 +370,18 @@ impl<V: Vault> Driver<V> {
             }
         }
     }
-
-    /// Tells the core what the session has to tell, and closes the connection if that was its end.
-    fn tell_session(&mut self) {
-        let Connection::Up(up) = &mut self.connection else {
-            return;
-        };
-        let epoch = up.epoch;
-        let now = clock::now();
-        while let Some(event) = up.session.poll_event() {
-            self.core.handle(now, Input::Link { epoch, event });
-        }
-        if up.session.is_over() {
-            self.connection.close();
-        }
-    }
 }
 
-/// The calls that wait for their answer, and the connects that wait for their callbacks. The core bounds
-/// both: it answers each call, and ends each connect it took.
-#[derive(Default)]
-struct Calls {
-    last: u64,
-    waiting: BTreeMap<CallId, Waiting>,
-    callbacks: BTreeMap<ConnectKey, mpsc::Sender<Callback>>,
-}
-
-struct Waiting {
-    answer: oneshot::Sender<Result<(), Refusal>>,
-    /// Where a connect's callbacks go, once it is taken.
-    connect: Option<(ConnectKey, mpsc::Sender<Callback>)>,
-}
-
-impl Calls {
-    fn ask(&mut self, answer: oneshot::Sender<Result<(), Refusal>>) -> CallId {
-        self.wait(Waiting {
-            answer,
-            connect: None,
-        })
-    }
-
-    fn connect(
-        &mut self,
-        key: ConnectKey,
-        answer: oneshot::Sender<Result<(), Refusal>>,
-        callbacks: mpsc::Sender<Callback>,
-    ) -> CallId {
-        self.wait(Waiting {
-            answer,
-            connect: Some((key, callbacks)),
-        })
-    }
-
-    fn wait(&mut self, waiting: Waiting) -> CallId {
-        self.last += 1;
-        let call = CallId(self.last);
-        self.waiting.insert(call, waiting);
-        call
-    }
-
-    /// A connect that is taken gets its callbacks from then on: the newest of those with the same key. One
-    /// that is refused leaves an earlier one's unharmed.
-    fn answer(&mut self, call: CallId, result: Result<(), Refusal>) {
-        let Some(Waiting { answer, connect }) = self.waiting.remove(&call) else {
-            tracing::error!(call = call.0, "an answer to a call that does not wait");
-            return;
-        };
-        if result.is_ok()
-            && let Some((key, callbacks)) = connect
-        {
-            self.callbacks.insert(key, callbacks);
-        }
-        // Who asked may have gone.
-        let _: Result<(), _> = answer.send(result);
-    }
-
-    fn call_back(&mut self, connect: &ConnectKey, callback: Callback) {
-        let sender = match &callback {
-            Callback::DatabaseOpened(_) => self.callbacks.get(connect).cloned(),
-            Callback::Success(_) | Callback::Error(_) => self.callbacks.remove(connect),
-        };
-        // The app may have gone; the connect goes on without it.
-        if let Some(sender) = sender
-            && sender.try_send(callback).is_err()
-        {
-            tracing::debug!(instance = %connect.instance.0, "nobody waits for a callback");
-        }
-    }
-}
-
-fn log_event(event: &Event) {
-    match event {
-        Event::OfflineSyncCompleted { complete } => {
-            tracing::info!(complete, "the messages that waited at the server have been read");
-        }
-        Event::OtherInstallation { installation } => {
-            tracing::warn!(%installation, "another installation was connected last: messages may have gone there");
-        }
-        Event::SessionLost => {
-            tracing::warn!("the server had no session of this account: messages may have been lost");
-        }
-        Event::GroupRefused { group } => tracing::warn!(group, "the server refused a group's subscription"),
-    }
+/// Opens the database, and looks up what a login needs to know of it.
+fn open<V: Vault>(vault: &Arc<V>, account: Account) -> BoxFuture<Opening> {
+    let vault = Arc::clone(vault);
+    Box::pin(async move {
+        let opened = vault.open_account(account).await?;
+        let groups = vault.groups().await.map_err(|reason| OpenFailure {
+            text: format!("the groups cannot be read: {reason}"),
+        })?;
+        Ok((opened, groups))
+    })
 }
 
 #[cfg(test)]

@@ -31,12 +31,12 @@ pub enum Command {
         instance: InstanceId,
         answer: oneshot::Sender<(Option<AppKey>, ConnectPhase)>,
     },
-    /// Remember a group, and subscribe it.
+    /// Remember a group, and subscribe it: at once, or with the next login.
     JoinGroup {
         group: String,
         answer: oneshot::Sender<Result<(), Refusal>>,
     },
-    /// Forget a group, and end its subscription.
+    /// Forget a group.
     QuitGroup {
         group: String,
         answer: oneshot::Sender<Result<(), Refusal>>,
@@ -126,20 +126,21 @@ impl Handle {
         answered.await.map_err(|_| Stopped)
     }
 
-    /// Remembers a group whose messages are wanted, and subscribes it.
+    /// Remembers a group; answered when that is on disk. The server's word on it comes later, as the group's
+    /// code.
     ///
     /// # Errors
-    /// As [`Handle::init`].
+    /// [`Stopped`] when the task is gone; the inner error: no account is open, no legal id, no room.
     pub async fn join_group(&self, group: String) -> Result<Result<(), Refusal>, Stopped> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::JoinGroup { group, answer }).await?;
         answered.await.map_err(|_| Stopped)
     }
 
-    /// Forgets a group, and ends its subscription.
+    /// Forgets a group; answered when that is on disk.
     ///
     /// # Errors
-    /// As [`Handle::init`].
+    /// As [`Handle::join_group`].
     pub async fn quit_group(&self, group: String) -> Result<Result<(), Refusal>, Stopped> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::QuitGroup { group, answer }).await?;

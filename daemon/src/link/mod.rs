@@ -5,9 +5,15 @@ mod bytes_of;
 mod connection;
 mod dial;
 mod driver;
+mod envelope;
+#[cfg(test)]
+mod fake_vault;
 mod frame;
 mod handle;
+mod inbox;
+mod outbox;
 pub mod probe;
+mod retry;
 #[cfg(test)]
 mod scripted;
 mod session;
@@ -18,4 +24,4 @@ mod words;
 pub use driver::Driver;
 pub use handle::{Command, Handle, Stopped};
 pub use session::Device;
-pub use vault::{BoxFuture, Vault};
+pub use vault::{BoxFuture, Kept, Vault};

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::dial::{self, Stream};
 use super::frame::Violation;
-use super::wire::{Connect, Packet, Wire};
+use super::wire::{Connect, Packet, Publish, Unsent, Wire};
 use super::words;
 
 /// How long one question to the server may take.
@@ -217,6 +217,7 @@ impl Visit {
             Packet::Message(_)
             | Packet::PublishAcknowledged { .. }
             | Packet::SubscribeAcknowledged { .. }
+            | Packet::UnsubscribeAcknowledged { .. }
             | Packet::Pong
             | Packet::Disconnect(_) => Err(visit.fault(FaultKind::Protocol, "no CONNACK came")),
         }
@@ -277,9 +278,21 @@ impl Visit {
     /// Publishes; returns the reason code of the acknowledgement, and whether the message itself came
     /// back before it.
     async fn publish(&mut self, topic: &str) -> Result<(u8, bool), Fault> {
+        let publish = Publish {
+            topic,
+            payload: PAYLOAD.into(),
+            retain: false,
+            again: None,
+        };
         let made = self
             .wire
-            .publish(topic, PAYLOAD.to_vec(), false, &mut self.output);
+            .publish(publish, &mut self.output)
+            .map_err(|unsent| match unsent {
+                Unsent::TooLarge { size, limit } => {
+                    Violation(format!("the server takes {limit} bytes; a message has {size}"))
+                }
+                Unsent::Violation(violation) => violation,
+            });
         let sent = self.checked(made)?;
         let mut came_back = false;
         loop {

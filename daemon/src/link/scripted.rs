@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use imd_core::server::{Server, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::bytes_of::{self, Sent};
@@ -28,11 +29,47 @@ pub(super) struct Script {
 
 /// One of its connections.
 pub(super) struct Peer {
-    stream: TcpStream,
-    input: BytesMut,
+    reader: Reader,
+    writer: Writer,
     pub(super) version: u8,
     /// What its CONNECT said.
     pub(super) connect: Vec<u8>,
+}
+
+/// What it reads.
+pub(super) struct Reader {
+    stream: OwnedReadHalf,
+    input: BytesMut,
+    version: u8,
+}
+
+/// What it writes.
+pub(super) struct Writer {
+    stream: OwnedWriteHalf,
+}
+
+impl Reader {
+    async fn next_or_end(&mut self) -> Option<Sent> {
+        loop {
+            if let Some(frame) = Frame::take(&mut self.input).unwrap() {
+                return Some(bytes_of::one(&frame, self.version));
+            }
+            let read = soon("a packet", self.stream.read_buf(&mut self.input)).await;
+            if read.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Sent {
+        self.next_or_end().await.expect("a packet, not the end")
+    }
+}
+
+impl Writer {
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
 }
 
 impl Script {
@@ -50,18 +87,22 @@ impl Script {
 
     pub(super) async fn accept(&self) -> Peer {
         let (stream, _) = soon("a connection", self.listener.accept()).await.unwrap();
-        let mut peer = Peer {
-            stream,
+        let (reader, writer) = stream.into_split();
+        let mut reader = Reader {
+            stream: reader,
             input: BytesMut::new(),
             version: 5,
-            connect: Vec::new(),
         };
-        let Sent::Connect { protocol, body, .. } = peer.next().await else {
+        let Sent::Connect { protocol, body, .. } = reader.next().await else {
             panic!("no CONNECT");
         };
-        peer.version = protocol;
-        peer.connect = body;
-        peer
+        reader.version = protocol;
+        Peer {
+            reader,
+            writer: Writer { stream: writer },
+            version: protocol,
+            connect: body,
+        }
     }
 
     /// A connection that is logged in, its marker returned.
@@ -73,24 +114,21 @@ impl Script {
 }
 
 impl Peer {
+    /// Both directions, to be used at the same time.
+    pub(super) fn split(self) -> (Reader, Writer) {
+        (self.reader, self.writer)
+    }
+
     pub(super) async fn next_or_end(&mut self) -> Option<Sent> {
-        loop {
-            if let Some(frame) = Frame::take(&mut self.input).unwrap() {
-                return Some(bytes_of::one(&frame, self.version));
-            }
-            let read = soon("a packet", self.stream.read_buf(&mut self.input)).await;
-            if read.unwrap_or(0) == 0 {
-                return None;
-            }
-        }
+        self.reader.next_or_end().await
     }
 
     pub(super) async fn next(&mut self) -> Sent {
-        self.next_or_end().await.expect("a packet, not the end")
+        self.reader.next().await
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
+        self.writer.send(bytes).await;
     }
 
     pub(super) async fn log_in(&mut self) {

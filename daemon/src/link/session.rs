@@ -1,23 +1,31 @@
-//! One MQTT session on one network connection, without the socket: what the core asks for becomes packets,
-//! and what the server sends becomes [`LinkEvent`]s.
+//! One MQTT session on one network connection, without the socket: what is asked for becomes packets, and
+//! what the server sends becomes [`Told`].
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `session.rs` | from CONNECT to the end: packets, messages, publishing, faults |
+//! | `session/login.rs` | subscriptions and the marker |
+//! | `session/unacknowledged.rs` | since when the server owes an answer |
 
-use std::collections::{BTreeMap, VecDeque};
+mod login;
+mod unacknowledged;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use imd_core::account::{Account, DeviceClass, InstallationId};
 use imd_core::io::{Dial, Fault, FaultKind, HangUp, Identity, LinkEvent};
 use imd_core::server::Server;
-use imd_core::time::BootTime;
-use imd_proto::im::wire::v1::Marker;
-use prost::Message as _;
-use uuid::Uuid;
+use imd_core::time::{BootTime, Now};
 
+use self::login::{Filter, Login, own_channel};
+use self::unacknowledged::Unacknowledged;
+use super::envelope::{self, Publication};
 use super::frame::Violation;
-use super::wire::{Connect, Message, Packet, PacketId, Wire, Words};
+use super::wire::{Connect, Message, Packet, PacketId, Publish, Unsent, Wire, Words};
 use super::words;
-
-/// The lowest reason code that refuses.
-const REFUSED: u8 = 0x80;
+use crate::store::rows::Arrival;
 
 /// Who we are in every login, whatever the account.
 #[derive(Clone)]
@@ -26,68 +34,67 @@ pub struct Device {
     pub installation: InstallationId,
 }
 
+/// What a session tells, in the order in which it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// For the core.
+    Link(LinkEvent),
+    /// To be stored, and then acknowledged with [`Session::acknowledge`].
+    Delivered(Delivery),
+    /// The answer to a [`Session::publish`].
+    Acknowledged {
+        packet: PacketId,
+        reason: u8,
+        words: Words,
+    },
+    GroupGranted {
+        group: String,
+    },
+}
+
+/// Something that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    /// `None`: QoS 0, which has no acknowledgement.
+    pub(super) packet: Option<PacketId>,
+    /// `None`: from a group that was left; it is acknowledged only.
+    pub(super) arrival: Option<Arrival>,
+    pub(super) size: usize,
+}
+
+/// What the server said when it took the CONNECT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) session_present: bool,
+    /// How many messages may wait for the server's acknowledgement.
+    pub(super) receive_maximum: u16,
+}
+
 /// One MQTT session, from CONNECT to the end of its network connection.
 pub(super) struct Session {
     wire: Wire,
     server: Server,
     account: Option<Account>,
     device: Device,
+    session_expiry: Duration,
     /// Groups whose messages are wanted.
-    groups: Vec<String>,
+    groups: BTreeSet<String>,
+    /// Groups left on this connection.
+    left: BTreeSet<String>,
+    terms: Option<Terms>,
     retain_available: bool,
+    maximum_packet_size: Option<u32>,
     login: Login,
-    /// Our packets that the server has not acknowledged, and since when.
-    unacknowledged: BTreeMap<PacketId, BootTime>,
+    /// SUBSCRIBEs that are not answered, with what they ask for.
+    subscriptions: BTreeMap<PacketId, Vec<Filter>>,
+    unacknowledged: Unacknowledged,
     oldest: Option<BootTime>,
-    /// Messages that were left unacknowledged.
-    messages: u64,
+    /// Nothing is read for a while, so no acknowledgement can be heard.
+    deaf: bool,
     marker_found: bool,
     over: bool,
-    events: VecDeque<LinkEvent>,
+    told: VecDeque<Told>,
     output: BytesMut,
-}
-
-/// How far the login is.
-enum Login {
-    None,
-    Running {
-        nonce: String,
-        /// `None`: the SUBACK is there.
-        subscribe: Option<PacketId>,
-        filters: Vec<Filter>,
-        /// `None`: the PUBACK is there.
-        marker: Option<PacketId>,
-        refused: bool,
-    },
-    Done {
-        nonce: String,
-    },
-}
-
-/// What is subscribed, in the order in which the SUBACK answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Filter {
-    Inbox,
-    System,
-    OwnChannel,
-    Group(String),
-}
-
-impl Filter {
-    fn topic(&self, account: &Account, class: &DeviceClass) -> String {
-        let Account { app_key, user_id } = account;
-        match self {
-            Self::Inbox => format!("im/{app_key}/u/{user_id}/+"),
-            Self::System => format!("im/{app_key}/s/{user_id}"),
-            Self::OwnChannel => own_channel(account, class),
-            Self::Group(group) => format!("im/{app_key}/g/{group}/+"),
-        }
-    }
-}
-
-fn own_channel(account: &Account, class: &DeviceClass) -> String {
-    let Account { app_key, user_id } = account;
-    format!("im/{app_key}/c/{user_id}/{class}")
 }
 
 impl Session {
@@ -95,7 +102,7 @@ impl Session {
     ///
     /// # Errors
     /// What `dial` says cannot be said in MQTT.
-    pub(super) fn open(dial: &Dial, device: Device, groups: Vec<String>) -> Result<Self, Fault> {
+    pub(super) fn open(dial: &Dial, device: Device, groups: BTreeSet<String>) -> Result<Self, Fault> {
         let account = match &dial.identity {
             Identity::Known(account) => Some(account.clone()),
             Identity::Discover => None,
@@ -117,15 +124,20 @@ impl Session {
             server: dial.server.clone(),
             account,
             device,
+            session_expiry: dial.session_expiry,
             groups,
+            left: BTreeSet::new(),
+            terms: None,
             retain_available: true,
+            maximum_packet_size: None,
             login: Login::None,
-            unacknowledged: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            unacknowledged: Unacknowledged::default(),
             oldest: None,
-            messages: 0,
+            deaf: false,
             marker_found: false,
             over: false,
-            events: VecDeque::new(),
+            told: VecDeque::new(),
             output,
         })
     }
@@ -135,9 +147,9 @@ impl Session {
         &mut self.output
     }
 
-    /// The next event.
-    pub(super) fn poll_event(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+    /// The next thing it tells.
+    pub(super) fn poll_told(&mut self) -> Option<Told> {
+        self.told.pop_front()
     }
 
     /// Whether the connection is to be closed, once what waits is sent.
@@ -145,16 +157,29 @@ impl Session {
         self.over
     }
 
-    /// Sends SUBSCRIBE and the marker.
-    pub(super) fn login(&mut self, now: BootTime) {
-        let result = self.try_login(now);
-        self.settle(result);
+    /// Whose session it is; `None`: that is what the server is asked.
+    pub(super) fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// What the server said when it took the CONNECT.
+    pub(super) fn terms(&self) -> Option<Terms> {
+        self.terms
+    }
+
+    /// How long the server keeps the session.
+    pub(super) fn session_expiry(&self) -> Duration {
+        self.session_expiry
     }
 
     /// Sends PINGREQ.
     pub(super) fn ping(&mut self) {
         let result = self.wire.ping(&mut self.output);
         self.settle(result);
+        if self.deaf {
+            // The answer cannot be heard, and it is not the server's fault.
+            self.tell(LinkEvent::Received { messages: true });
+        }
     }
 
     /// Says farewell, where `how` has one. Nothing comes from this session any more.
@@ -171,15 +196,64 @@ impl Session {
             tracing::debug!(server = %self.server, %violation, "no farewell");
         }
         self.over = true;
-        self.events.clear();
+        self.told.clear();
     }
 
-    /// Bytes have come; what is whole is taken off `input`.
-    pub(super) fn received(&mut self, now: BootTime, input: &mut BytesMut) {
+    /// Keeps the id of a message that an earlier connection of this session has sent.
+    pub(super) fn reserve(&mut self, packet: PacketId) {
+        let result = self.wire.reserve(packet);
+        self.settle(result);
+    }
+
+    /// Publishes; the answer is told as [`Told::Acknowledged`].
+    ///
+    /// # Errors
+    /// [`Unsent::TooLarge`] leaves the session as it was; a violation ends it.
+    pub(super) fn publish(&mut self, now: BootTime, publish: Publish<'_>) -> Result<PacketId, Unsent> {
+        let size = publish.payload.len();
+        match self.wire.publish(publish, &mut self.output) {
+            Ok(packet) => {
+                self.unacknowledged.insert(packet, size, now);
+                self.tell_oldest();
+                Ok(packet)
+            }
+            Err(Unsent::Violation(violation)) => {
+                self.settle(Err(violation.clone()));
+                Err(Unsent::Violation(violation))
+            }
+            Err(too_large @ Unsent::TooLarge { .. }) => Err(too_large),
+        }
+    }
+
+    /// Sends PUBACK for what came on this session.
+    pub(super) fn acknowledge(&mut self, packet: PacketId) {
         if self.over {
             return;
         }
-        self.events.push_back(LinkEvent::Received);
+        let result = self.wire.acknowledge(packet, &mut self.output);
+        self.settle(result);
+    }
+
+    /// Whether reading pauses: until it goes on, the server can answer nothing.
+    pub(super) fn set_deaf(&mut self, deaf: bool, now: BootTime) {
+        if self.deaf && !deaf {
+            self.unacknowledged.deaf_until(now);
+        }
+        self.deaf = deaf;
+        self.tell_oldest();
+    }
+
+    /// Whether reading pauses.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Bytes have come; what is whole is taken off `input`.
+    pub(super) fn received(&mut self, now: Now, input: &mut BytesMut) {
+        if self.over {
+            return;
+        }
+        let begin = self.told.len();
         while !self.over {
             let result = match self.wire.receive(input, &mut self.output) {
                 Ok(None) => break,
@@ -188,6 +262,13 @@ impl Session {
             };
             self.settle(result);
         }
+        let messages = self
+            .told
+            .iter()
+            .skip(begin)
+            .any(|told| matches!(told, Told::Delivered(_)));
+        self.told
+            .insert(begin, Told::Link(LinkEvent::Received { messages }));
         self.tell_oldest();
     }
 
@@ -216,232 +297,117 @@ impl Session {
         self.fail(fault);
     }
 
-    fn try_login(&mut self, now: BootTime) -> Result<(), Violation> {
-        let Some(account) = &self.account else {
-            return Err(Violation::new("a login without a user id was asked for"));
+    /// What came could not be stored, and only a fresh connection makes the server send it again.
+    pub(super) fn not_stored(&mut self, reason: &str) {
+        let fault = Fault {
+            kind: FaultKind::Io,
+            text: format!("messages from {} could not be stored: {reason}", self.server),
         };
-        let class = &self.device.class;
-        let filters: Vec<Filter> = [Filter::Inbox, Filter::System, Filter::OwnChannel]
-            .into_iter()
-            .chain(self.groups.iter().cloned().map(Filter::Group))
-            .collect();
-        let topics: Vec<String> = filters
-            .iter()
-            .map(|filter| filter.topic(account, class))
-            .collect();
-        let nonce = Uuid::new_v4().to_string();
-        let marker = Marker {
-            nonce: nonce.clone(),
-            installation: self.device.installation.as_str().to_owned(),
-        };
-        let channel = own_channel(account, class);
-        let subscribe = self.wire.subscribe(&topics, &mut self.output)?;
-        let marker = self.wire.publish(
-            &channel,
-            marker.encode_to_vec(),
-            self.retain_available,
-            &mut self.output,
-        )?;
-        self.unacknowledged.insert(subscribe, now);
-        self.unacknowledged.insert(marker, now);
-        self.tell_oldest();
-        self.login = Login::Running {
-            nonce,
-            subscribe: Some(subscribe),
-            filters,
-            marker: Some(marker),
-            refused: false,
-        };
-        Ok(())
+        self.fail(fault);
     }
 
-    fn take(&mut self, now: BootTime, packet: Packet) -> Result<(), Violation> {
+    fn take(&mut self, now: Now, packet: Packet) -> Result<(), Violation> {
         match packet {
             Packet::Accepted(accepted) => {
                 self.retain_available = accepted.retain_available;
-                self.events
-                    .push_back(LinkEvent::Accepted(words::accepted(&accepted)));
+                self.maximum_packet_size = accepted.maximum_packet_size;
+                self.terms = Some(Terms {
+                    session_present: accepted.session_present,
+                    receive_maximum: accepted.receive_maximum,
+                });
+                self.tell(LinkEvent::Accepted(words::accepted(&accepted)));
                 Ok(())
             }
             Packet::Refused(farewell) => {
                 self.over = true;
-                self.events
-                    .push_back(LinkEvent::Refused(words::farewell(&farewell)));
+                self.tell(LinkEvent::Refused(words::farewell(&farewell)));
                 Ok(())
             }
             Packet::Disconnect(farewell) => {
                 self.over = true;
-                self.events
-                    .push_back(LinkEvent::ServerDisconnect(words::farewell(&farewell)));
+                self.tell(LinkEvent::ServerDisconnect(words::farewell(&farewell)));
                 Ok(())
             }
             Packet::SubscribeAcknowledged {
                 packet,
                 reasons,
                 words,
-            } => self.subscribed(packet, &reasons, &words),
+            } => {
+                self.unacknowledged.remove(packet, now.boot);
+                self.subscribed(packet, &reasons, &words)
+            }
+            Packet::UnsubscribeAcknowledged { packet } => {
+                self.unacknowledged.remove(packet, now.boot);
+                Ok(())
+            }
             Packet::PublishAcknowledged {
                 packet,
                 reason,
                 words,
             } => {
-                self.published(packet, reason, &words);
+                self.unacknowledged.remove(packet, now.boot);
+                if !self.marker_published(packet, reason, &words) {
+                    self.told.push_back(Told::Acknowledged {
+                        packet,
+                        reason,
+                        words,
+                    });
+                }
                 Ok(())
             }
-            Packet::Message(message) => self.message(&message),
+            Packet::Message(message) => self.message(now, message),
             Packet::Pong => {
-                tracing::trace!(server = %self.server, at = ?now, "pong");
+                tracing::trace!(server = %self.server, "pong");
                 Ok(())
             }
         }
     }
 
-    fn subscribed(&mut self, packet: PacketId, reasons: &[u8], words: &Words) -> Result<(), Violation> {
-        self.unacknowledged.remove(&packet);
-        let Login::Running {
-            subscribe,
-            filters,
-            refused,
-            ..
-        } = &mut self.login
-        else {
-            return Ok(());
+    fn message(&mut self, now: Now, message: Message) -> Result<(), Violation> {
+        let Some(account) = &self.account else {
+            return Err(Violation::new("the server sent a message before a login"));
         };
-        if *subscribe != Some(packet) {
-            return Ok(());
-        }
-        if reasons.len() != filters.len() {
-            return Err(Violation(format!(
-                "the server answered {} subscriptions with {} reason codes",
-                filters.len(),
-                reasons.len()
-            )));
-        }
-        *subscribe = None;
-        for (filter, reason) in filters.iter().zip(reasons) {
-            match (filter, *reason >= REFUSED) {
-                (Filter::Inbox, true) => {
-                    *refused = true;
-                    let what = format!("the own inbox: {}", words::refusal(*reason, words));
-                    self.events.push_back(LinkEvent::LoginRefused { what });
-                }
-                (Filter::Inbox | Filter::System | Filter::OwnChannel, false) if *reason == 0 => {
-                    tracing::warn!(
-                        server = %self.server,
-                        ?filter,
-                        "the server grants QoS 0 alone: messages to here may be lost"
-                    );
-                }
-                (Filter::System | Filter::OwnChannel, true) => {
-                    tracing::warn!(
-                        server = %self.server,
-                        ?filter,
-                        reason = words::refusal(*reason, words),
-                        "the server refused a subscription"
-                    );
-                }
-                (Filter::Group(group), true) => {
-                    tracing::warn!(
-                        server = %self.server,
-                        group,
-                        reason = words::refusal(*reason, words),
-                        "the server refused a group's subscription"
-                    );
-                    self.events
-                        .push_back(LinkEvent::GroupRefused { group: group.clone() });
-                }
-                (Filter::Inbox | Filter::System | Filter::OwnChannel | Filter::Group(_), false) => {}
-            }
-        }
-        self.tell_login();
-        Ok(())
-    }
-
-    fn published(&mut self, packet: PacketId, reason: u8, words: &Words) {
-        self.unacknowledged.remove(&packet);
-        let Login::Running { marker, refused, .. } = &mut self.login else {
-            return;
-        };
-        if *marker != Some(packet) {
-            return;
-        }
-        *marker = None;
-        if reason >= REFUSED && !*refused {
-            *refused = true;
-            let what = format!("the marker on the own channel: {}", words::refusal(reason, words));
-            self.events.push_back(LinkEvent::LoginRefused { what });
-        }
-        self.tell_login();
-    }
-
-    /// LoggedIn, once SUBACK and PUBACK are both there.
-    fn tell_login(&mut self) {
-        if let Login::Running {
-            nonce,
-            subscribe: None,
-            marker: None,
-            refused: false,
-            ..
-        } = &mut self.login
-        {
-            self.login = Login::Done {
-                nonce: std::mem::take(nonce),
-            };
-            self.events.push_back(LinkEvent::LoggedIn);
-        }
-    }
-
-    fn message(&mut self, message: &Message) -> Result<(), Violation> {
-        let is_marker = self
-            .account
-            .as_ref()
-            .is_some_and(|account| own_channel(account, &self.device.class) == message.topic);
-        if is_marker {
-            self.marker(message);
+        if own_channel(account, &self.device.class) == message.topic {
+            self.marker(&message);
             return match message.packet {
                 Some(packet) => self.wire.acknowledge(packet, &mut self.output),
                 None => Ok(()),
             };
         }
-        self.messages = self.messages.saturating_add(1);
-        if self.messages == 1 {
-            tracing::info!(
-                server = %self.server,
-                "not acknowledged: messages are stored from a later version on"
-            );
+        let size = message.topic.len() + message.payload.len();
+        let mut delivery = Delivery {
+            packet: message.packet,
+            arrival: None,
+            size,
+        };
+        let group = envelope::group_of(account, &message.topic);
+        if let Some(group) = group.filter(|group| !self.groups.contains(*group)) {
+            // The server's session still has it, from before it was left.
+            let group = group.to_owned();
+            self.unsubscribe(now.boot, group)?;
+        } else {
+            let publication = Publication {
+                topic: &message.topic,
+                payload: message.payload,
+                retain: message.retain,
+                now: now.unix.as_millis(),
+            };
+            delivery.arrival = Some(envelope::arrival(account, &publication));
         }
+        self.told.push_back(Told::Delivered(delivery));
         Ok(())
     }
 
-    fn marker(&mut self, message: &Message) {
-        let marker = match Marker::decode(message.payload.clone()) {
-            Ok(marker) => marker,
-            Err(error) => {
-                tracing::warn!(server = %self.server, %error, "there is no marker on the own channel");
-                return;
-            }
-        };
-        let (Login::Running { nonce, .. } | Login::Done { nonce }) = &self.login else {
-            // An earlier session's, from the queue.
-            return;
-        };
-        if marker.nonce == *nonce {
-            self.events.push_back(LinkEvent::MarkerReturned);
-        } else if message.retain && !self.marker_found && !marker.installation.is_empty() {
-            self.marker_found = true;
-            if marker.installation != self.device.installation.as_str() {
-                let installation = InstallationId::new(&words::shown(&marker.installation));
-                self.events.push_back(LinkEvent::MarkerFound { installation });
-            }
+    fn tell_oldest(&mut self) {
+        let since = self.unacknowledged.oldest().filter(|_| !self.deaf);
+        if since != self.oldest && !self.over {
+            self.oldest = since;
+            self.tell(LinkEvent::Unacknowledged { since });
         }
     }
 
-    fn tell_oldest(&mut self) {
-        let since = self.unacknowledged.values().min().copied();
-        if since != self.oldest && !self.over {
-            self.oldest = since;
-            self.events.push_back(LinkEvent::Unacknowledged { since });
-        }
+    fn tell(&mut self, event: LinkEvent) {
+        self.told.push_back(Told::Link(event));
     }
 
     fn settle(&mut self, result: Result<(), Violation>) {
@@ -454,19 +420,7 @@ impl Session {
     fn fail(&mut self, fault: Fault) {
         if !self.over {
             self.over = true;
-            self.events.push_back(LinkEvent::Failed(fault));
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if self.messages > 0 {
-            tracing::info!(
-                server = %self.server,
-                count = self.messages,
-                "messages left unacknowledged: the server keeps them"
-            );
+            self.tell(LinkEvent::Failed(fault));
         }
     }
 }

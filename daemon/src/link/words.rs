@@ -59,7 +59,8 @@ pub(super) fn farewell(farewell: &Farewell) -> ServerWords {
     }
 }
 
-fn im_code(words: &Words) -> Option<Code> {
+/// The code that a user property names.
+pub(super) fn im_code(words: &Words) -> Option<Code> {
     let number = words.user_property("im-code")?.trim().parse().ok()?;
     Some(Code(number))
 }

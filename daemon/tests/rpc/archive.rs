@@ -232,10 +232,10 @@ impl LogSource for FakeArchive {
                 .take(max_entries)
                 .take_while(|entry| {
                     let first = bytes == 0;
-                    bytes += match &entry.content {
-                        LogContent::Message(message) => message.content.len() + 1,
-                        _ => 1,
-                    };
+                    bytes += 1;
+                    if let LogContent::Message(message) = &entry.content {
+                        bytes += message.content.len();
+                    }
                     first || bytes <= max_bytes
                 })
                 .cloned()

@@ -145,7 +145,7 @@ impl Core {
             | LinkEvent::GroupRefused { .. }
             | LinkEvent::MarkerFound { .. }
             | LinkEvent::MarkerReturned
-            | LinkEvent::Received
+            | LinkEvent::Received { .. }
             | LinkEvent::Unacknowledged { .. } => {}
         }
     }

@@ -48,11 +48,11 @@ impl Core {
                     self.offline_sync(true);
                 }
             }
-            LinkEvent::Received => {
+            LinkEvent::Received { messages } => {
                 if let Some(session) = self.link.session() {
-                    // The answer to a PINGREQ says nothing about messages.
+                    // The answer to a PINGREQ, or to a message of ours, says nothing about those that wait.
                     if let Sync::Running { quiet_since } = &mut session.sync
-                        && !session.pulse.is_pinging()
+                        && messages
                     {
                         *quiet_since = now.boot;
                     }

@@ -78,13 +78,9 @@ impl Up {
         }
     }
 
-    pub(crate) fn receive(&mut self, now: BootTime) {
-        let answer = self.is_pinging();
-        if !answer || self.probe.is_some() {
-            self.quiet_since.to = now;
-        }
-        if !answer {
-            self.quiet_since.from = now;
+    pub(crate) fn receive(&mut self, now: BootTime, messages: bool) {
+        if messages {
+            self.quiet_since = Span::at(now);
         }
         self.received = now;
         self.probe = None;

@@ -36,7 +36,7 @@ impl World {
             return Ok(());
         };
         let received = match &event {
-            LinkEvent::Failed(_) | LinkEvent::Unacknowledged { .. } | LinkEvent::Received => false,
+            LinkEvent::Failed(_) | LinkEvent::Unacknowledged { .. } | LinkEvent::Received { .. } => false,
             LinkEvent::Accepted(_)
             | LinkEvent::Refused(_)
             | LinkEvent::LoggedIn
@@ -47,7 +47,7 @@ impl World {
             | LinkEvent::ServerDisconnect(_) => true,
         };
         if received {
-            let event = LinkEvent::Received;
+            let event = LinkEvent::Received { messages: false };
             self.input(Input::Link { epoch, event })?;
         }
         self.input(Input::Link { epoch, event })
@@ -99,7 +99,7 @@ impl World {
 
     pub(crate) fn online_step(&mut self, step: OnlineStep) -> LinkEvent {
         match step {
-            OnlineStep::Received => LinkEvent::Received,
+            OnlineStep::Received { messages } => LinkEvent::Received { messages },
             OnlineStep::MarkerReturned => LinkEvent::MarkerReturned,
             OnlineStep::MarkerFound => marker("here"),
             OnlineStep::GroupRefused => LinkEvent::GroupRefused {
@@ -138,7 +138,7 @@ impl World {
                 what: "the inbox".to_owned(),
             },
             Leftover::MarkerReturned => LinkEvent::MarkerReturned,
-            Leftover::Received => LinkEvent::Received,
+            Leftover::Received => LinkEvent::Received { messages: true },
             Leftover::Unacknowledged => LinkEvent::Unacknowledged {
                 since: Some(BootTime::since_boot(Duration::ZERO)),
             },
@@ -169,7 +169,7 @@ fn login_step(step: LoginStep) -> Option<LinkEvent> {
         LoginStep::GroupRefused => LinkEvent::GroupRefused {
             group: "g".to_owned(),
         },
-        LoginStep::Received => LinkEvent::Received,
+        LoginStep::Received => LinkEvent::Received { messages: true },
         LoginStep::Disconnect(said) => LinkEvent::ServerDisconnect(words(said)),
         LoginStep::Fail(kind) => failed(kind),
         LoginStep::Silence => return None,

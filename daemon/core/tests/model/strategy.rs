@@ -61,7 +61,7 @@ const WELL: Reply = Reply {
         session_present: true,
     },
     logging_in: LoginStep::LoggedIn,
-    online: OnlineStep::Received,
+    online: OnlineStep::Received { messages: false },
 };
 
 fn doubts() -> impl Strategy<Value = Transition> {
@@ -357,7 +357,7 @@ fn login_step() -> impl Strategy<Value = LoginStep> {
 
 fn online_step() -> impl Strategy<Value = OnlineStep> {
     prop_oneof![
-        4 => Just(OnlineStep::Received),
+        4 => any::<bool>().prop_map(|messages| OnlineStep::Received { messages }),
         4 => Just(OnlineStep::MarkerReturned),
         1 => Just(OnlineStep::MarkerFound),
         1 => Just(OnlineStep::GroupRefused),

@@ -248,7 +248,9 @@ pub(crate) enum LoginStep {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OnlineStep {
-    Received,
+    Received {
+        messages: bool,
+    },
     MarkerReturned,
     MarkerFound,
     GroupRefused,

@@ -84,9 +84,9 @@ impl Model {
                     self.step.sync = (Need::May, true);
                 }
             }
-            LinkEvent::Received => {
+            LinkEvent::Received { messages } => {
                 if let Some(up) = self.link.as_mut().and_then(Link::up) {
-                    up.receive(now);
+                    up.receive(now, *messages);
                 }
             }
             LinkEvent::Unacknowledged { since } => {
@@ -106,7 +106,7 @@ impl Model {
             | LinkEvent::GroupRefused { .. }
             | LinkEvent::MarkerFound { .. }
             | LinkEvent::MarkerReturned
-            | LinkEvent::Received
+            | LinkEvent::Received { .. }
             | LinkEvent::Unacknowledged { .. } => {}
         }
     }

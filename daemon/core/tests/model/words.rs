@@ -54,7 +54,7 @@ fn event_words(event: &LinkEvent) -> String {
         | LinkEvent::GroupRefused { .. }
         | LinkEvent::MarkerFound { .. }
         | LinkEvent::MarkerReturned
-        | LinkEvent::Received
+        | LinkEvent::Received { .. }
         | LinkEvent::Unacknowledged { .. }
         | LinkEvent::ServerDisconnect(_) => format!("{event:?}"),
         LinkEvent::Failed(fault) => format!("Failed {:?}", fault.kind),

@@ -376,7 +376,7 @@ impl World {
             }
             Action::Ping { epoch } if !self.half_open => self.inbox.push_back(Input::Link {
                 epoch,
-                event: LinkEvent::Received,
+                event: LinkEvent::Received { messages: false },
             }),
             Action::Answer { result, .. } => {
                 for side in &mut self.apps {

@@ -246,7 +246,7 @@ fn a_link_that_only_sends_is_dead_when_nothing_is_acknowledged_for_15_s() {
     imd.link(LinkEvent::Unacknowledged { since: Some(since) });
     imd.wait(ms(14_999));
     imd.is(ConnectionStatus::Connected);
-    imd.link(LinkEvent::Received);
+    imd.link(LinkEvent::Received { messages: true });
     imd.wait(ms(1));
     imd.is(ConnectionStatus::Suspend);
 
@@ -294,7 +294,7 @@ fn what_an_ended_link_still_says_changes_nothing() {
         LinkEvent::Accepted(Accepted::default()),
         LinkEvent::LoggedIn,
         LinkEvent::MarkerReturned,
-        LinkEvent::Received,
+        LinkEvent::Received { messages: true },
         LinkEvent::Unacknowledged {
             since: Some(imd.now()),
         },
@@ -387,7 +387,7 @@ fn the_marker_ends_the_backlog_once_per_login() {
 fn thirty_quiet_seconds_end_the_backlog_as_incomplete() {
     let mut imd = Imd::online();
     imd.wait(secs(20));
-    imd.link(LinkEvent::Received);
+    imd.link(LinkEvent::Received { messages: true });
     imd.wait(ms(29_999));
     assert_eq!(imd.events(), []);
     imd.wait(ms(1));

@@ -259,7 +259,7 @@ impl Imd {
             if let Action::Ping { epoch } = &action
                 && self.pongs
             {
-                let (epoch, event) = (*epoch, LinkEvent::Received);
+                let (epoch, event) = (*epoch, LinkEvent::Received { messages: false });
                 follows.push(Input::Link { epoch, event });
             }
             self.actions.push(action);

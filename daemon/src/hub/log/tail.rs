@@ -145,7 +145,7 @@ mod tests {
     fn have(tail: &Tail, offset: u64, newest: u64) -> Vec<u64> {
         match tail.look(&at(offset), newest) {
             Look::Have(entries) => entries.iter().map(|entry| entry.offset).collect(),
-            other => panic!("{other:?}"),
+            other @ (Look::Fill { .. } | Look::Behind) => panic!("{other:?}"),
         }
     }
 

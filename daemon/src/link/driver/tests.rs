@@ -1,61 +1,23 @@
-use std::sync::{Mutex, PoisonError};
+mod messages;
+
 use std::time::Duration;
 
 use imd_core::account::{AppKey, DeviceClass, InstallationId, Token, UserId};
 use imd_core::io::{
-    Config, ConnectId, ConnectRequest, ConnectionStatus, InstanceId, LoginPolicy, Requester, ServerDirectory,
+    Callback, Config, ConnectId, ConnectKey, ConnectRequest, ConnectionStatus, InstanceId, LoginPolicy,
+    Refusal, Requester, ServerDirectory,
 };
+use imd_core::server::Server;
 use imd_core::{Code, ConnectPhase};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
 use crate::link::bytes_of::{self, Sent};
+use crate::link::fake_vault::FakeVault;
 use crate::link::handle::Handle;
 use crate::link::scripted::{Script, soon};
-
-/// A vault that remembers in memory, and can be held shut.
-#[derive(Clone)]
-struct FakeVault {
-    persisted: Arc<Mutex<Vec<Remembered>>>,
-    shut: watch::Sender<bool>,
-    fails: bool,
-}
-
-impl FakeVault {
-    fn new() -> Self {
-        Self {
-            persisted: Arc::default(),
-            shut: watch::Sender::new(false),
-            fails: false,
-        }
-    }
-
-    fn last(&self) -> Remembered {
-        let persisted = self.persisted.lock().unwrap_or_else(PoisonError::into_inner);
-        persisted.last().unwrap().clone()
-    }
-}
-
-impl Vault for FakeVault {
-    fn persist(&self, remembered: Remembered) -> BoxFuture<Result<(), String>> {
-        let vault = self.clone();
-        Box::pin(async move {
-            let mut shut = vault.shut.subscribe();
-            shut.wait_for(|shut| !shut).await.unwrap();
-            if vault.fails {
-                return Err("no space left on device".to_owned());
-            }
-            vault.persisted.lock().unwrap().push(remembered);
-            Ok(())
-        })
-    }
-
-    fn open_account(&self, _account: Account) -> BoxFuture<Result<Opened, OpenFailure>> {
-        Box::pin(async { Ok(Opened::default()) })
-    }
-}
 
 /// A running driver with all that is around it.
 struct Rig {
@@ -73,31 +35,13 @@ impl Rig {
 
     async fn with(vault: FakeVault, keep_alive: Duration, remembered: Option<Remembered>) -> Self {
         let (script, server) = Script::listen().await;
-        let device = Device {
-            class: DeviceClass::default(),
-            installation: InstallationId::new("here"),
-        };
-        let core = Core::new(Config {
-            servers: ServerDirectory {
-                default: vec![server],
-                ..ServerDirectory::default()
-            },
-            device_class: device.class.clone(),
-            login: LoginPolicy::One,
-            installation: device.installation.clone(),
-            keep_alive,
-            session_expiry: Duration::from_secs(60),
-            seed: 7,
-        });
-        let hub = Arc::new(Hub::default());
-        let (handle, commands) = Handle::new();
-        let driver = Driver::new(core, vault.clone(), Arc::clone(&hub), device, commands).unwrap();
+        let (handle, hub, task) = start(server, &vault, keep_alive, remembered);
         Self {
             script,
             handle,
             hub,
             vault,
-            task: tokio::spawn(driver.run(remembered)),
+            task,
         }
     }
 
@@ -109,10 +53,43 @@ impl Rig {
 
     /// Waits for this status, and returns its reason.
     async fn status(&self, wanted: ConnectionStatus) -> String {
-        let mut watch = self.hub.status.watch();
-        let waiting = watch.wait_for(|published| published.status.status == wanted);
-        soon(wanted.name(), waiting).await.unwrap().status.reason.clone()
+        status(&self.hub, wanted).await
     }
+}
+
+async fn status(hub: &Hub, wanted: ConnectionStatus) -> String {
+    let mut watch = hub.status.watch();
+    let waiting = watch.wait_for(|published| published.status.status == wanted);
+    soon(wanted.name(), waiting).await.unwrap().status.reason.clone()
+}
+
+/// A driver for this server.
+fn start(
+    server: Server,
+    vault: &FakeVault,
+    keep_alive: Duration,
+    remembered: Option<Remembered>,
+) -> (Handle, Arc<Hub>, JoinHandle<()>) {
+    let device = Device {
+        class: DeviceClass::default(),
+        installation: InstallationId::new("here"),
+    };
+    let core = Core::new(Config {
+        servers: ServerDirectory {
+            default: vec![server],
+            ..ServerDirectory::default()
+        },
+        device_class: device.class.clone(),
+        login: LoginPolicy::One,
+        installation: device.installation.clone(),
+        keep_alive,
+        session_expiry: Duration::from_secs(60),
+        seed: 7,
+    });
+    let hub = Arc::new(Hub::default());
+    let (handle, commands) = Handle::new();
+    let driver = Driver::new(core, vault.clone(), Arc::clone(&hub), device, commands).unwrap();
+    (handle, hub, tokio::spawn(driver.run(remembered)))
 }
 
 fn app() -> Requester {
@@ -269,10 +246,8 @@ async fn nothing_behind_an_unsafe_wanted_state_is_done_and_the_rest_is_served() 
 
 #[tokio::test]
 async fn a_full_disk_does_not_stop_the_connection() {
-    let vault = FakeVault {
-        fails: true,
-        ..FakeVault::new()
-    };
+    let mut vault = FakeVault::new();
+    vault.fails = true;
     let rig = Rig::with(vault, Duration::from_secs(30), None).await;
     let _callbacks = rig.connect("c").await.unwrap();
     let _peer = rig.script.log_in().await;

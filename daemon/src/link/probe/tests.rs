@@ -36,6 +36,7 @@ async fn serve(peer: &mut Peer, allows: fn(&str) -> bool) {
             topic,
             retain,
             payload,
+            ..
         } = sent
         {
             assert!(!retain, "nothing may stay at the broker");

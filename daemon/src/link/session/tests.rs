@@ -1,17 +1,30 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use imd_core::account::{AppKey, Token, UserId};
 use imd_core::io::{Accepted, Epoch, Protocol, ServerWords};
 use imd_core::server::Transport;
+use imd_core::time::UnixTime;
 use imd_proto::code::Code;
+use imd_proto::im::wire::v1::{Envelope, Marker};
+use prost::Message as _;
 
 use super::*;
 use crate::link::bytes_of::{self, Sent, sent};
 
 const CHANNEL: &str = "im/K/c/alice/desktop";
 
+const RECEIVED: LinkEvent = LinkEvent::Received { messages: false };
+
 fn at(seconds: u64) -> BootTime {
     BootTime::since_boot(Duration::from_secs(seconds))
+}
+
+fn now(seconds: u64) -> Now {
+    Now {
+        boot: at(seconds),
+        unix: UnixTime::from_millis(1_700_000_000_000),
+    }
 }
 
 fn dial(protocol: Protocol) -> Dial {
@@ -60,7 +73,7 @@ impl Test {
         let mut test = Self { session, version };
         test.sent();
         let accepted = LinkEvent::Accepted(Accepted::default());
-        assert_eq!(test.receive(0, &acceptance), [LinkEvent::Received, accepted]);
+        assert_eq!(test.receive(0, &acceptance), [RECEIVED, accepted]);
         test
     }
 
@@ -88,11 +101,15 @@ impl Test {
     }
 
     fn events(&mut self) -> Vec<LinkEvent> {
-        std::iter::from_fn(|| self.session.poll_event()).collect()
+        self.told().into_iter().map(link_event).collect()
+    }
+
+    fn told(&mut self) -> Vec<Told> {
+        std::iter::from_fn(|| self.session.poll_told()).collect()
     }
 
     fn receive(&mut self, seconds: u64, bytes: &[u8]) -> Vec<LinkEvent> {
-        self.session.received(at(seconds), &mut BytesMut::from(bytes));
+        self.session.received(now(seconds), &mut BytesMut::from(bytes));
         self.events()
     }
 
@@ -104,6 +121,14 @@ impl Test {
         };
         self.receive(2, &bytes).split_off(1)
     }
+}
+
+#[track_caller]
+fn link_event(told: Told) -> LinkEvent {
+    let Told::Link(event) = told else {
+        panic!("{told:?}");
+    };
+    event
 }
 
 fn marker(nonce: &str, installation: &str) -> Vec<u8> {
@@ -156,11 +181,16 @@ fn logged_in_is_told_when_both_acknowledgements_are_there_in_either_order() {
             if !subscribe_first {
                 acknowledgements.reverse();
             }
-            assert_eq!(test.receive(2, &acknowledgements[0]), [LinkEvent::Received]);
+            let mut events = test.receive(2, &acknowledgements[0]);
+            if subscribe_first {
+                let since = Some(at(2));
+                assert_eq!(events.pop(), Some(LinkEvent::Unacknowledged { since }));
+            }
+            assert_eq!(events, [RECEIVED]);
             assert_eq!(
                 test.receive(3, &acknowledgements[1]),
                 [
-                    LinkEvent::Received,
+                    RECEIVED,
                     LinkEvent::LoggedIn,
                     LinkEvent::Unacknowledged { since: None }
                 ]
@@ -173,7 +203,7 @@ fn logged_in_is_told_when_both_acknowledgements_are_there_in_either_order() {
 fn a_refused_inbox_refuses_the_login_and_nothing_makes_it_good() {
     let (mut test, subscribe, marker, _) = Test::logging_in(Protocol::V5, &[]);
     let events = test.receive(2, &bytes_of::suback(subscribe, &[0x87, 1, 1]));
-    let [_, LinkEvent::LoginRefused { what }] = &events[..] else {
+    let [_, LinkEvent::LoginRefused { what }, _] = &events[..] else {
         panic!("{events:?}");
     };
     assert!(
@@ -195,11 +225,7 @@ fn a_refused_marker_refuses_the_login_with_the_servers_words() {
     };
     assert_eq!(
         events,
-        [
-            LinkEvent::Received,
-            refused,
-            LinkEvent::Unacknowledged { since: None }
-        ]
+        [RECEIVED, refused, LinkEvent::Unacknowledged { since: None }]
     );
 }
 
@@ -214,9 +240,15 @@ fn nobody_subscribed_to_the_marker_is_no_refusal() {
 #[test]
 fn a_refused_group_is_told_and_the_login_goes_on() {
     let (mut test, subscribe, marker, _) = Test::logging_in(Protocol::V5, &["staff", "club"]);
-    let events = test.receive(2, &bytes_of::suback(subscribe, &[1, 0x87, 0x87, 1, 0x87]));
-    let group = "club".to_owned();
-    assert_eq!(events, [LinkEvent::Received, LinkEvent::GroupRefused { group }]);
+    let answer = bytes_of::suback(subscribe, &[1, 0x87, 0x87, 0x87, 1]);
+    test.session.received(now(2), &mut BytesMut::from(&answer[..]));
+    let club = LinkEvent::GroupRefused {
+        group: "club".to_owned(),
+    };
+    let staff = Told::GroupGranted {
+        group: "staff".to_owned(),
+    };
+    assert_eq!(test.told()[1..3], [Told::Link(club), staff]);
     let events = test.receive(3, &bytes_of::puback(marker));
     assert!(events.contains(&LinkEvent::LoggedIn), "{events:?}");
 }
@@ -273,18 +305,8 @@ fn what_is_no_marker_on_the_own_channel_is_acknowledged_and_forgotten() {
 }
 
 #[test]
-fn a_message_that_cannot_be_stored_is_not_acknowledged() {
-    let (mut test, ..) = Test::logging_in(Protocol::V5, &[]);
-    for topic in ["im/K/u/alice/bob", "im/K/s/alice", "im/K/c/alice/phone"] {
-        assert_eq!(test.message(topic, 9, false, b"hello"), []);
-    }
-    assert_eq!(test.sent(), []);
-    assert_eq!(test.session.messages, 3);
-}
-
-#[test]
 fn a_refusal_has_the_servers_words_cleaned_and_cut() {
-    let mut session = Session::open(&dial(Protocol::V5), device(), Vec::new()).unwrap();
+    let mut session = Session::open(&dial(Protocol::V5), device(), BTreeSet::new()).unwrap();
     let long = "é".repeat(600);
     let words = [
         bytes_of::reason_string(&format!("\u{1b}[31m{long}")),
@@ -294,12 +316,12 @@ fn a_refusal_has_the_servers_words_cleaned_and_cut() {
         bytes_of::user_property("ticket\u{1b}", "47\n11"),
     ];
     session.received(
-        at(1),
+        now(1),
         &mut BytesMut::from(&bytes_of::connack(false, 0x8B, &words)[..]),
     );
-    assert_eq!(session.poll_event(), Some(LinkEvent::Received));
+    assert_eq!(session.poll_told().map(link_event), Some(RECEIVED));
     assert_eq!(
-        session.poll_event(),
+        session.poll_told().map(link_event),
         Some(LinkEvent::Refused(ServerWords {
             reason: 0x8B,
             raw: 0x8B,
@@ -312,14 +334,18 @@ fn a_refusal_has_the_servers_words_cleaned_and_cut() {
     );
     assert!(session.is_over());
     session.closed(false);
-    assert_eq!(session.poll_event(), None, "the refusal was the last word");
+    assert_eq!(
+        session.poll_told().map(link_event),
+        None,
+        "the refusal was the last word"
+    );
 }
 
 #[test]
 fn an_acceptance_names_the_user_and_the_servers_keep_alive() {
     let mut dial = dial(Protocol::V5);
     dial.identity = Identity::Discover;
-    let mut session = Session::open(&dial, device(), Vec::new()).unwrap();
+    let mut session = Session::open(&dial, device(), BTreeSet::new()).unwrap();
     let words = [
         vec![19, 0, 20],
         bytes_of::user_property("im-user-id", "alice"),
@@ -327,12 +353,12 @@ fn an_acceptance_names_the_user_and_the_servers_keep_alive() {
         bytes_of::reason_string("welcome"),
     ];
     session.received(
-        at(1),
+        now(1),
         &mut BytesMut::from(&bytes_of::connack(true, 0, &words)[..]),
     );
-    assert_eq!(session.poll_event(), Some(LinkEvent::Received));
+    assert_eq!(session.poll_told().map(link_event), Some(RECEIVED));
     assert_eq!(
-        session.poll_event(),
+        session.poll_told().map(link_event),
         Some(LinkEvent::Accepted(Accepted {
             session_present: true,
             user_id: Some("alice".to_owned()),
@@ -356,7 +382,7 @@ fn a_kick_in_the_same_read_as_the_login_is_told_after_it() {
     assert!(
         matches!(
             &events[..],
-            [LinkEvent::Received, LinkEvent::LoggedIn, LinkEvent::ServerDisconnect(words)]
+            [RECEIVED, LinkEvent::LoggedIn, LinkEvent::ServerDisconnect(words)]
             if words.reason == 0x8E
         ),
         "{events:?}"
@@ -390,4 +416,170 @@ fn pings_and_farewells_are_sent_and_after_the_farewell_nothing_comes() {
     test.session.ping();
     test.session.hang_up(HangUp::Abort);
     assert_eq!(test.sent(), []);
+}
+
+/// A message's payload.
+fn envelope(uid: &str) -> Vec<u8> {
+    Envelope {
+        uid: uid.to_owned(),
+        object_name: "RC:TxtMsg".to_owned(),
+        flags: 3,
+        ..Envelope::default()
+    }
+    .encode_to_vec()
+}
+
+/// The uid of each message that is to be stored, with its packet id.
+fn deliveries(told: &[Told]) -> Vec<(Option<u16>, String)> {
+    told.iter()
+        .filter_map(|told| match told {
+            Told::Delivered(delivery) => Some(delivery),
+            Told::Link(_) | Told::Acknowledged { .. } | Told::GroupGranted { .. } => None,
+        })
+        .map(|delivery| {
+            let uid = match &delivery.arrival {
+                Some(Arrival::Message(message)) => message.uid.clone(),
+                Some(other) => format!("{other:?}"),
+                None => "nothing".to_owned(),
+            };
+            (delivery.packet.map(|packet| packet.0), uid)
+        })
+        .collect()
+}
+
+#[test]
+fn messages_are_told_in_order_and_acknowledged_only_when_asked() {
+    let (mut test, ..) = Test::logging_in(Protocol::V5, &["staff"]);
+    let bytes = [
+        bytes_of::publish("im/K/u/alice/bob", 7, false, &envelope("one")),
+        bytes_of::publish_qos_0("im/K/g/staff/bob", &envelope("two")),
+        bytes_of::publish("im/K/s/alice", 9, false, &envelope("three")),
+        bytes_of::publish("im/K/c/alice/phone", 10, false, b"x"),
+    ];
+    test.session
+        .received(now(2), &mut BytesMut::from(&bytes.concat()[..]));
+    let told = test.told();
+    assert_eq!(told[0], Told::Link(LinkEvent::Received { messages: true }));
+    let all = deliveries(&told);
+    assert_eq!(all[0], (Some(7), "one".to_owned()));
+    assert_eq!(all[1], (None, "two".to_owned()));
+    assert_eq!(all[2], (Some(9), "three".to_owned()));
+    assert!(all[3].1.contains("Unreadable"), "{all:?}");
+    assert_eq!(test.sent(), []);
+    test.session.acknowledge(PacketId(7));
+    test.session.acknowledge(PacketId(9));
+    assert_eq!(test.sent(), [Sent::Puback { id: 7 }, Sent::Puback { id: 9 }]);
+}
+
+#[test]
+fn a_group_that_was_left_is_unsubscribed_when_it_speaks_and_acknowledged_without_storing() {
+    for protocol in [Protocol::V5, Protocol::V311] {
+        let (mut test, ..) = Test::logging_in(protocol, &[]);
+        for id in [1, 2] {
+            let bytes = match protocol {
+                Protocol::V5 => bytes_of::publish("im/K/g/old/bob", id, false, &envelope("x")),
+                Protocol::V311 => bytes_of::publish_311("im/K/g/old/bob", id, false, &envelope("x")),
+            };
+            test.session.received(now(2), &mut BytesMut::from(&bytes[..]));
+            assert_eq!(deliveries(&test.told()), [(Some(id), "nothing".to_owned())]);
+        }
+        let sent = test.sent();
+        let [Sent::Unsubscribe { id, filter }] = &sent[..] else {
+            panic!("{sent:?}");
+        };
+        assert_eq!(filter, "im/K/g/old/+");
+        let answer = match protocol {
+            Protocol::V5 => bytes_of::unsuback(*id, &[0]),
+            Protocol::V311 => bytes_of::unsuback_311(*id),
+        };
+        assert_eq!(test.receive(3, &answer), [RECEIVED]);
+    }
+}
+
+#[test]
+fn a_group_joined_before_the_login_goes_with_it_and_one_joined_after_goes_alone() {
+    let mut test = Test::accepted(Protocol::V5, &[]);
+    test.session.join_group(at(1), "early");
+    assert_eq!(test.sent(), []);
+    test.session.login(at(1));
+    let sent = test.sent();
+    assert!(matches!(&sent[0], Sent::Subscribe { filters, .. } if filters[3] == "im/K/g/early/+"));
+    test.events();
+
+    test.session.join_group(at(2), "late");
+    let sent = test.sent();
+    let [Sent::Subscribe { id, filters }] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(filters, &["im/K/g/late/+"]);
+    let refusal = bytes_of::suback(*id, &[0x87]);
+    let group = "late".to_owned();
+    assert_eq!(
+        test.receive(3, &refusal),
+        [RECEIVED, LinkEvent::GroupRefused { group }]
+    );
+
+    test.session.quit_group(at(4), "late");
+    assert!(matches!(&test.sent()[..], [Sent::Unsubscribe { filter, .. }] if filter == "im/K/g/late/+"));
+}
+
+#[test]
+fn more_groups_than_one_packet_holds_go_in_several_and_the_login_waits_for_the_first() {
+    let groups: Vec<String> = (0..1000).map(|number| format!("{number:0>64}")).collect();
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let mut test = Test::accepted(Protocol::V5, &groups);
+    test.session.login(at(1));
+    let mut counts = Vec::new();
+    for sent in test.sent() {
+        if let Sent::Subscribe { filters, .. } = sent {
+            counts.push(filters.len());
+        }
+    }
+    assert!(counts.len() > 1, "{counts:?}");
+    assert_eq!(counts.iter().sum::<usize>(), 1003);
+}
+
+#[test]
+fn an_answer_to_a_message_is_told_and_the_deadline_goes_on_to_the_next() {
+    let (mut test, subscribe, marker, _) = Test::logging_in(Protocol::V5, &[]);
+    let login = [bytes_of::suback(subscribe, &[1, 1, 1]), bytes_of::puback(marker)];
+    test.receive(2, &login.concat());
+    let mut send = |topic| {
+        let publish = Publish {
+            topic,
+            payload: [1].into(),
+            retain: false,
+            again: None,
+        };
+        test.session.publish(at(5), publish).unwrap()
+    };
+    let (one, two) = (send("one"), send("two"));
+    assert_eq!(test.events(), [LinkEvent::Unacknowledged { since: Some(at(5)) }]);
+    let refusal = bytes_of::puback_refusing(one.0, 0x87, &[]);
+    test.session.received(now(8), &mut BytesMut::from(&refusal[..]));
+    let told = test.told();
+    assert_eq!(
+        told[1..],
+        [
+            Told::Acknowledged {
+                packet: one,
+                reason: 0x87,
+                words: Words::default()
+            },
+            Told::Link(LinkEvent::Unacknowledged { since: Some(at(8)) })
+        ]
+    );
+    // Nothing is read: nothing can be held against the server, and a ping is as good as answered.
+    test.session.set_deaf(true, at(9));
+    assert_eq!(test.events(), [LinkEvent::Unacknowledged { since: None }]);
+    test.session.ping();
+    assert_eq!(test.events(), [LinkEvent::Received { messages: true }]);
+    test.session.set_deaf(false, at(99));
+    assert_eq!(test.events(), [LinkEvent::Unacknowledged { since: Some(at(99)) }]);
+    let answer = bytes_of::puback(two.0);
+    test.session.received(now(100), &mut BytesMut::from(&answer[..]));
+    assert_eq!(
+        test.told().last(),
+        Some(&Told::Link(LinkEvent::Unacknowledged { since: None }))
+    );
 }

@@ -11,7 +11,7 @@ use mqtt_protocol_core::mqtt::result_code::{
 };
 
 use super::super::frame::{
-    CONNACK, DISCONNECT, Frame, PINGRESP, PUBACK, PUBLISH, SUBACK, Violation, reason_of_return_code,
+    CONNACK, DISCONNECT, Frame, PINGRESP, PUBACK, PUBLISH, SUBACK, UNSUBACK, Violation, reason_of_return_code,
 };
 use super::{Accepted, Farewell, Message, Packet, PacketId, Phase, Wire, Words, absorb};
 
@@ -97,6 +97,8 @@ impl Wire {
                 session_present: connack.session_present(),
                 keep_alive: None,
                 retain_available: true,
+                receive_maximum: u16::MAX,
+                maximum_packet_size: None,
                 words: Words::default(),
             });
         }
@@ -107,6 +109,8 @@ impl Wire {
             session_present: connack.session_present(),
             keep_alive: None,
             retain_available: true,
+            receive_maximum: u16::MAX,
+            maximum_packet_size: None,
             words: Words::of(connack.props()),
         };
         for property in connack.props() {
@@ -114,6 +118,11 @@ impl Wire {
                 accepted.keep_alive = Some(Duration::from_secs(seconds.val().into()));
             } else if let Property::RetainAvailable(available) = property {
                 accepted.retain_available = available.val() != 0;
+            } else if let Property::ReceiveMaximum(most) = property {
+                accepted.receive_maximum = most.val();
+            } else if let Property::MaximumPacketSize(largest) = property {
+                accepted.maximum_packet_size = Some(largest.val());
+                self.maximum_packet_size = Some(largest.val());
             } else if let Property::MaximumQos(highest) = property
                 && highest.val() == 0
             {
@@ -128,7 +137,7 @@ impl Wire {
     fn receive_frame(&mut self, mut frame: Frame, output: &mut BytesMut) -> Result<Packet, Violation> {
         match frame.packet_type() {
             PUBLISH => {}
-            PUBACK | SUBACK | PINGRESP | DISCONNECT => check_flags(&frame)?,
+            PUBACK | SUBACK | UNSUBACK | PINGRESP | DISCONNECT => check_flags(&frame)?,
             CONNACK => return Err(Violation::new("the server sent a second CONNACK")),
             other => {
                 return Err(Violation(format!(
@@ -140,6 +149,7 @@ impl Wire {
             PUBLISH => self.receive_message(&frame, output),
             PUBACK => self.receive_puback(frame, output),
             SUBACK => self.receive_suback(frame, output),
+            UNSUBACK => self.receive_unsuback(frame, output),
             DISCONNECT if self.protocol == Protocol::V5 => farewell(&mut frame).map(Packet::Disconnect),
             _ => self.feed(&frame, output).map(|_| Packet::Pong),
         }
@@ -231,6 +241,28 @@ impl Wire {
             packet: PacketId(packet),
             reasons,
             words,
+        })
+    }
+
+    fn receive_unsuback(&mut self, mut frame: Frame, output: &mut BytesMut) -> Result<Packet, Violation> {
+        if self.protocol == Protocol::V5 {
+            let begin = frame.end_of_properties(2).ok_or_else(|| malformed(&frame))?;
+            // What it says of a filter changes nothing here: one that is still there is dropped again when
+            // something comes.
+            for at in begin..frame.body().len() {
+                frame.mask(at);
+            }
+        }
+        let packet = self.feed(&frame, output)?;
+        let packet = if let AnyPacket::V5_0Unsuback(unsuback) = &packet {
+            unsuback.packet_id()
+        } else if let AnyPacket::V3_1_1Unsuback(unsuback) = &packet {
+            unsuback.packet_id()
+        } else {
+            return Err(malformed(&frame));
+        };
+        Ok(Packet::UnsubscribeAcknowledged {
+            packet: PacketId(packet),
         })
     }
 
@@ -330,6 +362,7 @@ fn malformed(frame: &Frame) -> Violation {
         PUBLISH => "PUBLISH",
         PUBACK => "PUBACK",
         SUBACK => "SUBACK",
+        UNSUBACK => "UNSUBACK",
         PINGRESP => "PINGRESP",
         DISCONNECT => "DISCONNECT",
         _ => "packet",

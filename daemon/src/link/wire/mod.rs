@@ -8,6 +8,7 @@
 mod incoming;
 mod outgoing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +20,7 @@ use mqtt_protocol_core::mqtt::packet::prelude::GenericPacketTrait as _;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{Connection, Version, role};
 
-use super::frame::MAXIMUM_PACKET_SIZE;
+use super::frame::{MAXIMUM_PACKET_SIZE, Violation};
 
 /// How many messages the server may send before the first is acknowledged (MQTT 5 alone can say so).
 const RECEIVE_MAXIMUM: u16 = 1024;
@@ -38,6 +39,26 @@ pub(super) struct Connect<'a> {
     pub(super) session_expiry: Duration,
 }
 
+/// What a PUBLISH of ours says.
+pub(super) struct Publish<'a> {
+    pub(super) topic: &'a str,
+    pub(super) payload: Arc<[u8]>,
+    pub(super) retain: bool,
+    /// It was sent on an earlier connection of the same session, under this id.
+    pub(super) again: Option<PacketId>,
+}
+
+/// Why a PUBLISH was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// The server takes no packet of this size. Nothing was written, and the connection goes on.
+    TooLarge {
+        size: usize,
+        limit: u32,
+    },
+    Violation(Violation),
+}
+
 /// What the server sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
@@ -54,6 +75,9 @@ pub(super) enum Packet {
         reasons: Vec<u8>,
         words: Words,
     },
+    UnsubscribeAcknowledged {
+        packet: PacketId,
+    },
     Pong,
     Disconnect(Farewell),
 }
@@ -65,6 +89,10 @@ pub(super) struct Accepted {
     pub(super) keep_alive: Option<Duration>,
     /// Whether the server keeps retained messages.
     pub(super) retain_available: bool,
+    /// How many messages may wait for the server's acknowledgement.
+    pub(super) receive_maximum: u16,
+    /// The largest packet the server takes; `None`: it names no limit.
+    pub(super) maximum_packet_size: Option<u32>,
     pub(super) words: Words,
 }
 
@@ -110,6 +138,8 @@ pub(super) struct Wire {
     connection: Connection<role::Client>,
     protocol: Protocol,
     phase: Phase,
+    /// The largest packet the server takes.
+    maximum_packet_size: Option<u32>,
 }
 
 impl Wire {
@@ -124,6 +154,7 @@ impl Wire {
             connection: Connection::with_options(version, options),
             protocol,
             phase: Phase::First,
+            maximum_packet_size: None,
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use bytes::BytesMut;
 use imd_core::io::Protocol;
+use mqtt_protocol_core::mqtt::packet::prelude::GenericPacketTrait as _;
 use mqtt_protocol_core::mqtt::packet::{
     Packet as AnyPacket, Property, Qos, SessionExpiryInterval, SubEntry, SubOpts, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
 
 use super::super::frame::{Violation, without_user_name};
-use super::{Connect, PacketId, Phase, Wire, absorb};
+use super::{Connect, PacketId, Phase, Publish, Unsent, Wire, absorb};
 
 impl Wire {
     /// Writes CONNECT.
@@ -88,24 +89,55 @@ impl Wire {
         Ok(packet)
     }
 
-    /// Writes PUBLISH with QoS 1.
-    pub(in crate::link) fn publish(
+    /// Writes UNSUBSCRIBE.
+    pub(in crate::link) fn unsubscribe(
         &mut self,
-        topic: &str,
-        payload: Vec<u8>,
-        retain: bool,
+        filter: &str,
         output: &mut BytesMut,
     ) -> Result<PacketId, Violation> {
         let packet = self.acquire()?;
+        let built: Result<AnyPacket, MqttError> = match self.protocol {
+            Protocol::V5 => v5_0::Unsubscribe::builder()
+                .packet_id(packet.0)
+                .entries([filter])
+                .and_then(|builder| builder.build())
+                .map(Into::into),
+            Protocol::V311 => v3_1_1::Unsubscribe::builder()
+                .packet_id(packet.0)
+                .entries([filter])
+                .and_then(|builder| builder.build())
+                .map(Into::into),
+        };
+        self.send(built.map_err(unsendable)?, output)?;
+        Ok(packet)
+    }
+
+    /// Keeps a packet id for a PUBLISH of the session's earlier connection, so that nothing else gets it.
+    pub(in crate::link) fn reserve(&mut self, packet: PacketId) -> Result<(), Violation> {
+        self.connection.register_packet_id(packet.0).map_err(unsendable)
+    }
+
+    /// Writes PUBLISH with QoS 1. One that is sent again goes out under its reserved id, as a duplicate.
+    pub(in crate::link) fn publish(
+        &mut self,
+        publish: Publish<'_>,
+        output: &mut BytesMut,
+    ) -> Result<PacketId, Unsent> {
+        let packet = match publish.again {
+            Some(packet) => packet,
+            None => self.acquire()?,
+        };
+        let (topic, dup, retain) = (publish.topic, publish.again.is_some(), publish.retain);
         let built: Result<AnyPacket, MqttError> = match self.protocol {
             Protocol::V5 => v5_0::Publish::builder()
                 .topic_name(topic)
                 .and_then(|builder| {
                     builder
                         .qos(Qos::AtLeastOnce)
+                        .dup(dup)
                         .retain(retain)
                         .packet_id(packet.0)
-                        .payload(payload)
+                        .payload(publish.payload)
                         .build()
                 })
                 .map(Into::into),
@@ -114,14 +146,26 @@ impl Wire {
                 .and_then(|builder| {
                     builder
                         .qos(Qos::AtLeastOnce)
+                        .dup(dup)
                         .retain(retain)
                         .packet_id(packet.0)
-                        .payload(payload)
+                        .payload(publish.payload)
                         .build()
                 })
                 .map(Into::into),
         };
-        self.send(built.map_err(unsendable)?, output)?;
+        let built = built.map_err(unsendable)?;
+        if let Some(limit) = self.maximum_packet_size
+            && built.size() > limit as usize
+        {
+            // The library would keep the id for ever.
+            absorb(self.connection.release_packet_id(packet.0), output);
+            return Err(Unsent::TooLarge {
+                size: built.size(),
+                limit,
+            });
+        }
+        self.send(built, output)?;
         Ok(packet)
     }
 
@@ -189,6 +233,12 @@ impl Wire {
             (_, None) => Ok(()),
             (_, Some(error)) => Err(unsendable(error)),
         }
+    }
+}
+
+impl From<Violation> for Unsent {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
     }
 }
 

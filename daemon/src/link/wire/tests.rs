@@ -40,6 +40,15 @@ fn receive(wire: &mut Wire, bytes: &[u8]) -> (Result<Option<Packet>, Violation>,
     (received, output)
 }
 
+fn publish<'a>(topic: &'a str, payload: &[u8]) -> Publish<'a> {
+    Publish {
+        topic,
+        payload: payload.into(),
+        retain: true,
+        again: None,
+    }
+}
+
 #[track_caller]
 fn refused(protocol: Protocol, bytes: &[u8]) -> Farewell {
     let (mut wire, _) = dialed(protocol);
@@ -150,7 +159,13 @@ fn a_refusal_whose_properties_cannot_be_read_still_has_its_number() {
 
 #[test]
 fn half_a_connack_is_waited_for() {
-    let whole = bytes_of::connack(true, 0, &[vec![19, 0, 60], vec![37, 0]]);
+    let properties = [
+        vec![19, 0, 60],
+        vec![37, 0],
+        bytes_of::receive_maximum(20),
+        bytes_of::maximum_packet_size(1000),
+    ];
+    let whole = bytes_of::connack(true, 0, &properties);
     for cut in 0..whole.len() {
         let (mut wire, _) = dialed(Protocol::V5);
         assert_eq!(receive(&mut wire, &whole[..cut]).0, Ok(None), "{cut}");
@@ -163,6 +178,8 @@ fn half_a_connack_is_waited_for() {
             session_present: true,
             keep_alive: Some(Duration::from_secs(60)),
             retain_available: false,
+            receive_maximum: 20,
+            maximum_packet_size: Some(1000),
             words: Words::default(),
         })
     );
@@ -249,7 +266,7 @@ fn acknowledgements_with_unlisted_codes_keep_their_numbers() {
     let mut wire = open(Protocol::V5);
     let mut output = BytesMut::new();
     let packet = wire
-        .publish("im/K/c/alice/desktop", vec![1], true, &mut output)
+        .publish(publish("im/K/c/alice/desktop", &[1]), &mut output)
         .unwrap();
     let refusing = bytes_of::puback_refusing(packet.0, 0xA5, &[bytes_of::reason_string("no")]);
     let Ok(Some(Packet::PublishAcknowledged { reason, words, .. })) = receive(&mut wire, &refusing).0 else {
@@ -308,13 +325,63 @@ fn an_mqtt_3_server_may_send_more_than_our_limit_because_it_never_heard_of_it() 
 }
 
 #[test]
+fn a_message_of_an_earlier_connection_goes_out_again_as_a_duplicate_under_its_id() {
+    for (protocol, version) in [(Protocol::V5, 5), (Protocol::V311, 4)] {
+        let mut wire = open(protocol);
+        wire.reserve(PacketId(1)).unwrap();
+        let mut output = BytesMut::new();
+        let fresh = wire.publish(publish("fresh", b"x"), &mut output).unwrap();
+        assert_ne!(fresh, PacketId(1), "the reserved id is not given to another");
+        let again = Publish {
+            again: Some(PacketId(1)),
+            retain: false,
+            ..publish("again", b"x")
+        };
+        assert_eq!(wire.publish(again, &mut output), Ok(PacketId(1)));
+        let all = sent(&output, version);
+        assert!(matches!(&all[0], Sent::Publish { dup: false, .. }), "{all:?}");
+        assert!(
+            matches!(&all[1], Sent::Publish { id: 1, dup: true, .. }),
+            "{all:?}"
+        );
+        for id in [1, fresh.0] {
+            let answer = receive(&mut wire, &bytes_of::puback(id)).0;
+            assert!(
+                matches!(answer, Ok(Some(Packet::PublishAcknowledged { .. }))),
+                "{answer:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unsubscription_is_answered_whatever_the_server_says_of_it() {
+    for protocol in [Protocol::V5, Protocol::V311] {
+        let mut wire = open(protocol);
+        let mut output = BytesMut::new();
+        let packet = wire.unsubscribe("im/K/g/staff/+", &mut output).unwrap();
+        let answer = match protocol {
+            Protocol::V5 => bytes_of::unsuback(packet.0, &[0xA5]),
+            Protocol::V311 => bytes_of::unsuback_311(packet.0),
+        };
+        let answer = receive(&mut wire, &answer).0;
+        assert_eq!(answer, Ok(Some(Packet::UnsubscribeAcknowledged { packet })));
+    }
+}
+
+#[test]
 fn a_packet_larger_than_the_server_takes_is_an_error_and_not_sent() {
     let (mut wire, _) = dialed(Protocol::V5);
-    let small = bytes_of::connack(false, 0, &[vec![39, 0, 0, 0, 50]]);
+    let small = bytes_of::connack(false, 0, &[bytes_of::maximum_packet_size(50)]);
     assert!(receive(&mut wire, &small).0.is_ok());
     let mut output = BytesMut::new();
-    assert!(wire.publish("t", vec![0; 100], true, &mut output).is_err());
+    for _ in 0..70_000 {
+        // More often than there are packet ids: none is kept.
+        let refused = wire.publish(publish("t", &[0; 100]), &mut output);
+        assert_eq!(refused, Err(Unsent::TooLarge { size: 108, limit: 50 }));
+    }
     assert!(output.is_empty());
+    assert!(wire.publish(publish("t", &[0; 42]), &mut output).is_ok());
 }
 
 #[test]
@@ -379,7 +446,8 @@ fn survive(protocol: Protocol, accepted: bool, bytes: &[u8], split: usize) {
         }
     }
     let _: Result<PacketId, Violation> = wire.subscribe(&["a/+".to_owned()], &mut output);
-    let _: Result<PacketId, Violation> = wire.publish("a", vec![1], true, &mut output);
+    let _: Result<PacketId, Unsent> = wire.publish(publish("a", &[1]), &mut output);
+    let _: Result<PacketId, Violation> = wire.unsubscribe("a/+", &mut output);
     let _: Result<(), Violation> = wire.ping(&mut output);
     let _: Result<(), Violation> = wire.disconnect(true, &mut output);
 }

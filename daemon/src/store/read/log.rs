@@ -62,11 +62,11 @@ pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<u64>
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
-    let detail = row.get_ref(AFTER_MESSAGE + 4)?.as_str()?;
+    let detail = message_row::text(row, AFTER_MESSAGE + 4)?;
     let content = log::content(
         row.get(AFTER_MESSAGE + 2)?,
         row.get(AFTER_MESSAGE + 3)?,
-        detail,
+        &detail,
         message_row::message_if_any(row)?,
     );
     Ok(LogEntry {

@@ -37,7 +37,7 @@ pub(super) use search::index_when_idle;
 pub const MAX_DRAFT: usize = 8 * 1024;
 
 /// How many messages of a conversation are deleted in one go.
-const DELETE_BATCH: usize = 500;
+const DELETE_BATCH: usize = 200;
 
 /// Why a conversation was not changed.
 #[derive(Debug, thiserror::Error)]

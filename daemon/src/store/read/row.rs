@@ -38,11 +38,11 @@ pub(super) fn conversation(row: &Row<'_>) -> rusqlite::Result<(Conversation, i64
     let conversation = Conversation {
         key: ConversationKey {
             kind: message_row::kind(row, AFTER_MESSAGE)?,
-            target: row.get(AFTER_MESSAGE + 1)?,
+            target: message_row::text(row, AFTER_MESSAGE + 1)?,
         },
         last_message: message_row::message_if_any(row)?,
         unread: row.get::<_, i64>(AFTER_MESSAGE + 2)?.unsigned_abs(),
-        draft: row.get(AFTER_MESSAGE + 3)?,
+        draft: message_row::text(row, AFTER_MESSAGE + 3)?,
         pinned: row.get(AFTER_MESSAGE + 4)?,
         muted: row.get(AFTER_MESSAGE + 5)?,
         update_time: row.get(AFTER_MESSAGE + 6)?,

@@ -67,7 +67,7 @@ pub(in crate::store) fn index_some(
         if bytes > MAX_BATCH_BYTES && done.is_some() {
             break;
         }
-        let text = searchable(row.get_ref(2)?.as_str()?, content);
+        let text = searchable(row.get_ref(2)?.as_bytes()?, content);
         if !text.is_empty() {
             insert.execute(params![message_id, text, row.get::<_, i64>(1)?.to_string()])?;
         }
@@ -134,8 +134,8 @@ pub(in crate::store) fn search(
 }
 
 /// What of a message can be found.
-fn searchable(object_name: &str, content: &[u8]) -> String {
-    if object_name != TEXT_MESSAGE {
+fn searchable(object_name: &[u8], content: &[u8]) -> String {
+    if object_name != TEXT_MESSAGE.as_bytes() {
         return String::new();
     }
     serde_json::from_slice::<Text<'_>>(content)

@@ -79,7 +79,10 @@ fn a_reader_that_is_behind_sees_each_state_of_a_message() {
         .map(|entry| match entry.content {
             LogContent::Message(message) => (true, message.sent_status, message.code),
             LogContent::MessageState(message) => (false, message.sent_status, message.code),
-            other => panic!("{other:?}"),
+            other @ (LogContent::Gap(_)
+            | LogContent::OfflineSyncCompleted { .. }
+            | LogContent::Unreadable { .. }
+            | LogContent::Deleted { .. }) => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(

@@ -107,7 +107,9 @@ impl ClientBuilder {
             instance_id: uuid::Uuid::new_v4().to_string(),
             app_key: self.app_key,
         });
-        let (driver, (link, board)) = Driver::start(bind(Arc::clone(&identity))).await?;
+        let (driver, (link, board)) = Driver::start(bind(Arc::clone(&identity)))
+            .await
+            .map_err(Error::before_binding)?;
         Ok(Client::new(identity, driver, link, board))
     }
 }

@@ -131,9 +131,9 @@ async fn open(path: &Path) -> io::Result<Stream> {
 
 fn unreachable(path: &Path, error: &io::Error) -> Error {
     let why = if error.kind() == io::ErrorKind::NotFound {
-        "there is no such socket. Start the daemon: imd".to_owned()
+        "there is no such socket".to_owned()
     } else if error.kind() == io::ErrorKind::ConnectionRefused {
-        "the socket is there, but nobody listens. Start the daemon: imd".to_owned()
+        "the socket is there, but nobody listens".to_owned()
     } else {
         error.to_string()
     };

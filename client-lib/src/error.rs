@@ -61,6 +61,14 @@ impl Error {
         }
     }
 
+    /// For one who is not bound yet, no library will bind again.
+    pub(crate) fn before_binding(mut self) -> Self {
+        if self.code == Code::IPC_DISCONNECT {
+            self.action = Some("Start the daemon: imd. `imctl doctor` says more.".to_owned());
+        }
+        self
+    }
+
     /// onError's words.
     pub(crate) fn told(code: i32, text: String, action: String) -> Self {
         Self {

@@ -28,6 +28,11 @@ fn without_a_daemon_build_says_so_and_names_the_path() {
     let error = Client::builder("demo").socket(&path).build().err().unwrap();
     assert_eq!((error.code(), error.sent()), (Code::IPC_DISCONNECT, Sent::No));
     assert!(error.text().contains(path.to_str().unwrap()), "{error}");
+    assert!(
+        error.action().starts_with("Start the daemon"),
+        "{}",
+        error.action()
+    );
 
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let error = Client::builder("demo").socket(&path).build().err().unwrap();

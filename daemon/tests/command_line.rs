@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,13 +14,18 @@ use std::time::Duration;
 /// A home directory of its own, with nothing in it.
 struct Home {
     dir: tempfile::TempDir,
+    /// Where daemons say that they are ready: their socket listens before their files are there.
+    notifications: UnixDatagram,
 }
 
 impl Home {
     fn new() -> Self {
-        let home = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let dir = tempfile::tempdir().unwrap();
+        let notifications = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        notifications
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let home = Self { dir, notifications };
         fs::create_dir_all(home.path("config/imd")).unwrap();
         home
     }
@@ -55,14 +60,28 @@ impl Home {
         self.path("run/imd/imd.sock")
     }
 
+    /// Starts a daemon, and waits until it is ready.
     fn start(&self, arguments: &[&str]) -> Daemon {
-        self.start_at(arguments, &self.socket())
+        let mut command = self.imd(arguments);
+        command.env("NOTIFY_SOCKET", self.path("notify"));
+        let daemon = Daemon(command.spawn().unwrap());
+        while self.notification() != "READY=1" {}
+        daemon
     }
 
-    fn start_at(&self, arguments: &[&str], socket: &Path) -> Daemon {
-        let daemon = Daemon(self.imd(arguments).spawn().unwrap());
-        eventually("the socket", || UnixStream::connect(socket).is_ok());
-        daemon
+    fn notification(&self) -> String {
+        let mut buffer = [0; 256];
+        let length = loop {
+            match self.notifications.recv(&mut buffer) {
+                // A receive with a time limit is not restarted when a child's end interrupts it.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.unwrap(),
+            }
+        };
+        String::from_utf8(buffer[..length].to_vec())
+            .unwrap()
+            .trim_end()
+            .to_owned()
     }
 }
 
@@ -287,8 +306,8 @@ fn a_second_daemon_is_told_the_pid_of_the_first_and_ends_with_1() {
     );
     UnixStream::connect(home.socket()).expect("the first is unharmed");
 
-    let work = home.path("run/imd/work.sock");
-    let _another_instance = home.start_at(&["--instance", "work"], &work);
+    let _another_instance = home.start(&["--instance", "work"]);
+    UnixStream::connect(home.path("run/imd/work.sock")).unwrap();
     assert!(home.path("data/imd/work/lock").exists());
 }
 
@@ -323,30 +342,19 @@ fn after_kill_9_the_next_one_takes_the_stale_socket_and_keeps_the_installation()
 #[test]
 fn systemd_is_told_when_it_is_ready_alive_and_stopping() {
     let home = Home::new();
-    let notifications = home.path("notify");
-    let systemd = UnixDatagram::bind(&notifications).unwrap();
-    systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let next = || {
-        let mut buffer = [0; 256];
-        let length = systemd.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..length].to_vec())
-            .unwrap()
-            .trim_end()
-            .to_owned()
-    };
     let mut command = home.imd(&[]);
     command
-        .env("NOTIFY_SOCKET", &notifications)
+        .env("NOTIFY_SOCKET", home.path("notify"))
         .env("WATCHDOG_USEC", "20000");
     let daemon = Daemon(command.spawn().unwrap());
-    assert_eq!(next(), "READY=1");
+    assert_eq!(home.notification(), "READY=1");
     for _ in 0..3 {
-        assert_eq!(next(), "WATCHDOG=1");
+        assert_eq!(home.notification(), "WATCHDOG=1");
     }
     daemon.signal(rustix::process::Signal::TERM);
-    let mut last = next();
+    let mut last = home.notification();
     while last == "WATCHDOG=1" {
-        last = next();
+        last = home.notification();
     }
     assert_eq!(last, "STOPPING=1");
     assert_eq!(daemon.ended().0, Some(0));

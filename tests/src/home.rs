@@ -142,7 +142,7 @@ impl Home {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("XDG_RUNTIME_DIR", self.runtime_directory())
-            .env("IMD_LOG", "debug")
+            .env("IMD_LOG", "debug,h2=info,hyper=info,tonic=info,tower=info")
             .current_dir(self.path("home"));
         command
     }

@@ -55,7 +55,12 @@ impl Imports {
                     if ident != "self" || prefix.is_empty() {
                         path.push(ident.to_string());
                     }
-                    at = self.read_path(&tokens, at, path, line);
+                    let imported = at >= 2 && is_use(tokens.get(at - 2));
+                    let continues = is_colon(tokens.get(at)) && is_colon(tokens.get(at + 1));
+                    // A name alone is a variable, unless it is imported.
+                    if continues || imported || !prefix.is_empty() {
+                        at = self.read_path(&tokens, at, path, line);
+                    }
                 }
                 TokenTree::Group(group) => self.read(group.stream(), &[]),
                 TokenTree::Punct(_) | TokenTree::Literal(_) => {}
@@ -116,6 +121,10 @@ fn is_for_tests(attribute: &Group) -> bool {
     name == "cfg" && condition.stream().to_string() == "test"
 }
 
+fn is_use(token: Option<&TokenTree>) -> bool {
+    matches!(token, Some(TokenTree::Ident(ident)) if ident == "use" || ident == "crate")
+}
+
 fn is_colon(token: Option<&TokenTree>) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == ':')
 }
@@ -150,9 +159,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_alone_counts_only_when_it_is_imported() {
+        assert_eq!(
+            paths("use a; use b as c; extern crate d; fn f(e: u8) -> u8 { e }"),
+            ["a", "b", "d"]
+        );
+    }
+
+    #[test]
     fn comments_strings_and_tests_do_not_count() {
         let text = "// a::b\n/* a::b */\n/// a::b\nconst S: &str = \"a::b\";\n\
-                    #[cfg(test)]\nmod tests { use a::b; }\n#[cfg(test)]\n#[path = \"x\"]\nmod apart;\nfn f() {}";
+                    #[cfg(test)]\nmod tests { use a::b; }\n#[cfg(test)]\n#[path = \"x\"]\nmod apart;\nfn f() { c::d() }";
         let imports = Imports::of(text);
         assert!(
             imports.named.iter().all(|named| named.path != ["a", "b"]),

@@ -294,7 +294,8 @@ impl Mosquitto {
                 text.contains(PASSWORD_FILE),
                 "mosquitto.conf has no line {PASSWORD_FILE:?}"
             );
-            text = text.replace(PASSWORD_FILE, CLIENT_IDS);
+            let plugin = CLIENT_IDS.replace("x86_64", std::env::consts::ARCH);
+            text = text.replace(PASSWORD_FILE, &plugin);
         }
         text.push_str("log_dest stderr\nlog_type all\n");
         // As root Mosquitto would turn into another user, who can't read its directory.

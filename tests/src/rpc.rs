@@ -24,7 +24,7 @@ use tower::service_fn;
 use crate::APP_KEY;
 
 /// How long any answer may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A connection to a daemon.
 #[derive(Debug)]
@@ -172,6 +172,11 @@ impl Rpc {
     /// When the callbacks are not as promised: onDatabaseOpened at most once, then exactly one end.
     pub fn connect(&self, bound: Option<&Bound>, request: ConnectRequest) -> Result<Callbacks, Failure> {
         self.wait(async {
+            let mut request = request;
+            if bound.is_some() {
+                // A bound app has said its App Key in Init.
+                request.app_key.clear();
+            }
             let mut stream = self
                 .session()
                 .connect(in_binding(request, bound))

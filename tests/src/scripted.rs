@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 /// How long an awaited event may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A broker that takes everybody and answers as it is told. It runs on a thread of its own.
+/// A broker that answers as it is told, and takes everybody unless told otherwise. It runs on a thread of its
+/// own.
 pub struct Scripted {
     broker: Arc<Broker>,
     runtime: Handle,
@@ -29,11 +30,17 @@ impl Default for Scripted {
 
 impl Scripted {
     /// Starts one.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with(BrokerConfig::default())
+    }
+
+    /// Starts one that is made so.
     ///
     /// # Panics
     /// When no port is to be had.
     #[must_use]
-    pub fn start() -> Self {
+    pub fn with(config: BrokerConfig) -> Self {
         let (tell, told) = mpsc::sync_channel(1);
         let (life, end) = oneshot::channel();
         thread::spawn(move || {
@@ -42,7 +49,7 @@ impl Scripted {
                 .build()
                 .expect("a runtime can be built");
             runtime.block_on(async {
-                let broker = Broker::start(BrokerConfig::default()).expect("a free port");
+                let broker = Broker::start(config).expect("a free port");
                 let told = tell.send((Arc::new(broker), Handle::current()));
                 told.expect("the test waits for its broker");
                 let _ = end.await;

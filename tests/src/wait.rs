@@ -9,8 +9,6 @@ use imd::clock;
 /// How long anything may take that should be done at once: generous, since the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(20);
 
-const PAUSE: Duration = Duration::from_millis(5);
-
 /// Asks `probe` again and again until it has an answer.
 ///
 /// # Panics
@@ -28,7 +26,7 @@ pub fn eventually<T, S: Debug>(deadline: Duration, what: &str, mut probe: impl F
                 );
             }
         }
-        thread::sleep(PAUSE);
+        pause();
     }
 }
 
@@ -45,8 +43,13 @@ pub fn never<S: Debug>(span: Duration, what: &str, mut probe: impl FnMut() -> Op
                 clock::now().boot.since(start)
             );
         }
-        thread::sleep(PAUSE);
+        pause();
     }
+}
+
+/// The one place where a test sleeps: between two looks.
+fn pause() {
+    thread::sleep(Duration::from_millis(5));
 }
 
 /// How long `action` takes.

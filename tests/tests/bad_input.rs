@@ -80,10 +80,7 @@ fn plaintext_to_a_foreign_address_must_be_asked_for() {
 #[test]
 fn a_configuration_that_is_no_toml_is_named_with_its_line() {
     refuses_config("[server\n", &["imd.toml:1"]);
-    refuses_config(
-        &config(SERVER, "keep_alive = \"soon\""),
-        &["keep_alive", "imd.toml:5"],
-    );
+    refuses_config(&config(SERVER, "keep_alive = \"soon\""), &["soon", "imd.toml:5"]);
 }
 
 #[test]

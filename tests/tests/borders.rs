@@ -145,11 +145,11 @@ const BORDERS: &[Border] = &[
     },
     Border {
         room: "daemon/",
-        except: &["daemon/src/clock.rs"],
+        except: &["daemon/src/clock.rs", "daemon/src/bin/imctl/clock.rs"],
         begins: &["rustix::time::clock_gettime"],
         unless: &[],
         ends: &["Instant::now", "SystemTime::now", "clock_gettime"],
-        why: "one place reads a clock",
+        why: "one place of each program reads a clock",
         smuggled: "use std::time::Instant as Clock; fn f() { std::time::Instant::now(); }",
     },
     Border {

@@ -17,7 +17,7 @@ const SERVER: &str = "mqtt://127.0.0.1:9";
 fn of_two_daemons_started_at_once_exactly_one_serves() {
     let home = Home::new();
     home.write_config(&config(SERVER, ""));
-    for round in 0..count(200, 1000) {
+    for round in 0..count(1000, 10_000) {
         // Every round but the first begins with the socket that a killed daemon left.
         let mut pair = [(); 2].map(|()| Process::start(&mut quiet(home.imd())));
         let (loser, winner) = eventually(SOON, "one of the two to give up", || {

@@ -139,7 +139,8 @@ fn a_killed_broker_is_waited_for() {
     let mut broker = Mosquitto::start();
     let daemon = Daemon::for_server(&broker.url());
     daemon.connect("alice", &broker.token("alice"));
-    for _ in 0..3 {
+    // Not three times: three bare ends soon after a login are what a takeover looks like.
+    for _ in 0..2 {
         broker.kill9();
         daemon.await_status_that("that is not CONNECTED", |status| status.status != 0);
         broker.restart();
@@ -171,7 +172,7 @@ fn the_time_limit_ends_a_first_connect_with_34006() {
     });
     assert!(
         refused
-            .expect_code(1)
+            .expect_code(4)
             .stderr
             .contains("RC_CONNECT_TIMEOUT (34006)"),
         "{refused:?}"

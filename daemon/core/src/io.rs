@@ -242,6 +242,8 @@ pub struct ServerWords {
     pub raw: u8,
     pub reason_string: Option<String>,
     pub server_reference: Option<String>,
+    /// The user properties that imd makes nothing of, for people to read.
+    pub user_properties: Vec<(String, String)>,
     /// User property `im-code`, a decimal number.
     pub im_code: Option<Code>,
     /// User property `im-retry-after`, in seconds: the server's hint when to come back.

@@ -87,7 +87,7 @@ impl Doctor {
                 "config",
                 Verdict::Ok,
                 format!(
-                    "{} servers in {}, {apps} App Keys with servers of their own",
+                    "servers: {} (from {}); App Keys with servers of their own: {apps}",
                     list.servers.len(),
                     list.file.display()
                 ),

@@ -43,6 +43,15 @@ async fn tcp(server: &Server, keep_alive: Duration) -> Result<TcpStream, Fault> 
     let share = ATTEMPT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let mut refused = true;
     let mut texts = Vec::new();
+    let is_literal = server.host.parse::<IpAddr>().is_ok();
+    // Which address it was is news only where the server has a name.
+    let about = |address: SocketAddr, what: &str| {
+        if is_literal {
+            what.to_owned()
+        } else {
+            format!("{address}: {what}")
+        }
+    };
     for address in addresses {
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
@@ -54,22 +63,25 @@ async fn tcp(server: &Server, keep_alive: Duration) -> Result<TcpStream, Fault> 
             }
             Ok(Err(error)) => {
                 refused &= error.kind() == io::ErrorKind::ConnectionRefused;
-                texts.push(format!("{address}: {error}"));
+                texts.push(about(address, &error.to_string()));
             }
             Err(_) => {
                 refused = false;
-                texts.push(format!("{address}: no answer within {} s", share.as_secs()));
+                texts.push(about(address, &format!("no answer within {} s", share.as_secs())));
             }
         }
     }
-    let kind = if refused {
-        FaultKind::ConnectionRefused
+    let details = texts.join("; ");
+    Err(if refused {
+        Fault {
+            kind: FaultKind::ConnectionRefused,
+            text: format!("nothing listens at {server} ({details})"),
+        }
     } else {
-        FaultKind::Unreachable
-    };
-    Err(Fault {
-        kind,
-        text: format!("{server} ({})", texts.join("; ")),
+        Fault {
+            kind: FaultKind::Unreachable,
+            text: format!("{server} cannot be reached ({details})"),
+        }
     })
 }
 
@@ -126,7 +138,9 @@ mod tests {
         let fault = fault(server(Transport::Tcp, "127.0.0.1", port)).await;
         assert_eq!(fault.kind, FaultKind::ConnectionRefused);
         assert!(
-            fault.text.contains(&format!("127.0.0.1:{port}")),
+            fault
+                .text
+                .contains(&format!("nothing listens at mqtt://127.0.0.1:{port}")),
             "{}",
             fault.text
         );

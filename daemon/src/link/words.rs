@@ -10,6 +10,10 @@ use super::wire::{self, Farewell, Words};
 /// The longest text of a server's that is kept, in characters.
 const LONGEST_TEXT: usize = 512;
 
+/// How many of a server's further user properties are kept, and how many characters of each.
+const MOST_PROPERTIES: usize = 8;
+const LONGEST_PROPERTY: usize = 128;
+
 /// What a successful CONNACK says.
 pub(super) fn accepted(accepted: &wire::Accepted) -> Accepted {
     Accepted {
@@ -28,16 +32,30 @@ pub(super) fn accepted(accepted: &wire::Accepted) -> Accepted {
 /// What a refusing CONNACK or a DISCONNECT says.
 pub(super) fn farewell(farewell: &Farewell) -> ServerWords {
     let Farewell { raw, reason, words } = farewell;
+    let im_code = im_code(words);
+    let retry_after = words
+        .user_property("im-retry-after")
+        .and_then(|seconds| seconds.trim().parse().ok())
+        .map(Duration::from_secs);
+    let is_understood = |name: &str| match name {
+        "im-code" => im_code.is_some(),
+        "im-retry-after" => retry_after.is_some(),
+        _ => false,
+    };
     ServerWords {
         reason: *reason,
         raw: *raw,
         reason_string: words.reason_string.as_deref().map(shown),
         server_reference: words.server_reference.as_deref().map(shown),
-        im_code: im_code(words),
-        retry_after: words
-            .user_property("im-retry-after")
-            .and_then(|seconds| seconds.trim().parse().ok())
-            .map(Duration::from_secs),
+        user_properties: words
+            .user_properties
+            .iter()
+            .filter(|(name, _)| !is_understood(name))
+            .take(MOST_PROPERTIES)
+            .map(|(name, value)| (cut(name, LONGEST_PROPERTY), cut(value, LONGEST_PROPERTY)))
+            .collect(),
+        im_code,
+        retry_after,
     }
 }
 
@@ -67,8 +85,9 @@ pub(super) fn refusal(reason: u8, words: &Words) -> String {
 
 /// A server's text, fit to be shown: no control characters, cut where it gets long.
 pub(super) fn shown(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(LONGEST_TEXT)
-        .collect()
+    cut(text, LONGEST_TEXT)
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(longest).collect()
 }

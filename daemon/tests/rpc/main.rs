@@ -9,5 +9,6 @@
 
 mod admin;
 mod hostile;
+mod library;
 mod session;
 mod support;

@@ -1,6 +1,6 @@
 //! A daemon's socket in a directory of its own, and the link's side of it in the test's hands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +98,10 @@ impl Daemon {
             path,
             _directory: directory,
         }
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) async fn raw(&self) -> Stream {

@@ -35,9 +35,14 @@ impl Core {
             self.sign_out_while_off(logout);
             return;
         }
-        let Want::On(target) = std::mem::replace(&mut self.want, Want::Off(Ending::default())) else {
+        let Want::On(mut target) = std::mem::replace(&mut self.want, Want::Off(Ending::default())) else {
             return;
         };
+        if logout {
+            // The session ends with it: the next login is a first one, which misses nothing.
+            target.verified = false;
+            self.last_login = None;
+        }
         let verb = if logout { "logged out" } else { "disconnected" };
         let text = format!("{verb} by {by}");
         let refusal = Refusal {
@@ -71,6 +76,8 @@ impl Core {
         remembered.wanted = false;
         if logout {
             remembered.token = None;
+            remembered.verified = false;
+            self.last_login = None;
         }
         self.remember(remembered);
     }

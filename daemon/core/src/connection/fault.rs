@@ -93,7 +93,7 @@ impl Core {
                 now,
                 Failure {
                     code: Code::RC_CONN_REDIRECTED,
-                    text: format!("{text}, with no server reference that can be used ({reference:?})"),
+                    text: format!("{text}, with no server reference that can be used"),
                     wait: FailureWait::Table,
                 },
             ),
@@ -133,7 +133,8 @@ impl Core {
         } else {
             Refusal { code, text }
         };
-        let lenient = !explicit && target.verified && in_use.accepted;
+        let lenient =
+            !explicit && target.verified && in_use.accepted && target.lenient_tries < LENIENCY.len();
         if lenient && target.tokens.rotate_to_untried() {
             self.fail(
                 now,
@@ -165,7 +166,12 @@ impl Core {
             self.end(&refusal);
             return;
         }
-        let next_user = target.tokens.in_use().user_id.clone();
+        // Who waits with the next token may know whose it is.
+        let next = &target.tokens.in_use().token;
+        let next_user = callers
+            .waiters()
+            .filter(|(_, waiter)| waiter.token == *next)
+            .find_map(|(_, waiter)| waiter.user_id.clone());
         let unnamed = target.user_id.is_none();
         let accepted = target.tokens.in_use().accepted;
         let lenient_wait = LENIENCY.get(target.lenient_tries).copied();

@@ -256,7 +256,6 @@ impl Core {
                 target.tokens.add(
                     Candidate {
                         token,
-                        user_id,
                         accepted: false,
                     },
                     |token| callers.waits_for(token),

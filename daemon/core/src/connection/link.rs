@@ -100,7 +100,7 @@ pub(crate) struct Session {
     pub(crate) since: BootTime,
     pub(crate) pulse: Pulse,
     pub(crate) sync: Sync,
-    /// The account had never logged in before.
+    /// The server keeps nothing of this account from before, as far as is known.
     pub(crate) first_login: bool,
 }
 

@@ -3,6 +3,7 @@
 use imd_proto::code::Code;
 
 use super::Core;
+use super::callers::Waiter;
 use super::link::{LOGIN_LIMIT, Link, Next, Pulse, Purpose, Session, Sync};
 use super::target::Want;
 use super::verdict::{Packet, terminal};
@@ -106,15 +107,17 @@ impl Core {
                 return;
             }
         };
-        self.user_is(&user_id);
-        if !self.is_wanted() {
-            let text = "nobody waits for the user the server has named".to_owned();
+        let expects = |expected: &UserId| *expected == user_id;
+        let welcome = |waiter: &Waiter| waiter.user_id.as_ref().is_none_or(expects);
+        if !self.callers.waiters().any(|(_, waiter)| welcome(waiter)) {
+            let text = format!("the token is that of the user {user_id}, and everybody waits for another");
             self.end(&Refusal {
-                code: Code::RC_CONN_CANCELED,
+                code: Code::RC_CONNECTION_EXIST,
                 text,
             });
             return;
         }
+        self.user_is(&user_id);
         self.open_or_dial(now, Next::SameAttempt);
     }
 
@@ -150,7 +153,7 @@ impl Core {
         }
         target.tokens.accept();
         target.lenient_tries = 0;
-        let first_login = !target.verified;
+        let first_login = target.account() != self.last_login;
         let ours = self.config.keep_alive;
         let keep_alive = accepted
             .keep_alive
@@ -192,6 +195,7 @@ impl Core {
         self.link = Link::Online { session };
         let Want::On(target) = &mut self.want else { return };
         target.verified = true;
+        self.last_login = target.account();
         target.attempt = 0;
         target.reached = true;
         target.last_code = None;
@@ -230,6 +234,15 @@ impl Core {
             Sync::Complete
         } else {
             Sync::Incomplete
+        };
+        let read = if complete {
+            "the messages that waited there have been read"
+        } else {
+            "not all messages that waited there may have been read"
+        };
+        self.reason = match &self.server {
+            Some(server) => format!("connected to {server}; {read}"),
+            None => format!("connected; {read}"),
         };
         self.notify(Event::OfflineSyncCompleted { complete });
     }

@@ -100,6 +100,8 @@ pub struct Core {
     network: Network,
     /// What was last given to [`Action::Persist`], or found at the start.
     remembered: Option<Remembered>,
+    /// Whose session the server keeps, as far as is known: what it has lost is told at the next login.
+    last_login: Option<Account>,
     epoch: u64,
     /// Why the status is what it is.
     reason: String,
@@ -122,6 +124,7 @@ impl Core {
             database: Database::Closed,
             network: Network::Available,
             remembered: None,
+            last_login: None,
             epoch: 0,
             reason,
             server: None,
@@ -282,6 +285,7 @@ impl Core {
     fn start(&mut self, now: Now, remembered: Option<Remembered>) {
         let Some(remembered) = remembered else { return };
         let account = remembered.account();
+        self.last_login = account.clone().filter(|_| remembered.verified);
         let token = remembered
             .token
             .clone()

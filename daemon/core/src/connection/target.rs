@@ -69,10 +69,9 @@ impl Target {
     pub(crate) fn new(app_key: AppKey, user_id: Option<UserId>, token: Token, verified: bool) -> Self {
         Self {
             app_key,
-            user_id: user_id.clone(),
+            user_id,
             tokens: Tokens::new(Candidate {
                 token,
-                user_id,
                 accepted: verified,
             }),
             verified,
@@ -100,8 +99,6 @@ impl Target {
 /// A token and what is known of it.
 pub(crate) struct Candidate {
     pub(crate) token: Token,
-    /// The user it was brought for, where its caller knew.
-    pub(crate) user_id: Option<UserId>,
     /// A server has taken it for this account.
     pub(crate) accepted: bool,
 }

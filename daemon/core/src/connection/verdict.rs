@@ -142,6 +142,12 @@ pub(crate) fn words_text(words: &ServerWords) -> String {
     if let Some(said) = &words.reason_string {
         text.push_str(&format!(", saying {said:?}"));
     }
+    if let Some(server) = &words.server_reference {
+        text.push_str(&format!(", naming the server {server:?}"));
+    }
+    for (name, value) in &words.user_properties {
+        text.push_str(&format!(", {name}: {value:?}"));
+    }
     text
 }
 

@@ -6,6 +6,7 @@ use imd_core::io::{Dial, Epoch};
 use imd_core::time::BootTime;
 
 use crate::pace::Span;
+use crate::reference::EDGE;
 
 const CONNACK_DEADLINE: Duration = Duration::from_secs(15);
 const LOGIN_DEADLINE: Duration = Duration::from_secs(15);
@@ -38,18 +39,11 @@ pub struct Up {
     quiet_since: Span,
     pub unacknowledged: Option<BootTime>,
     pub marker_returned: bool,
-    /// A probe is under way: dead when nothing is received by then (may be dead, must be dead).
-    probe: Option<Probe>,
+    /// A probe is under way: dead when nothing is received by then.
+    probe: Option<BootTime>,
     /// The machine woke up: what was missed in its sleep is no sign of death.
     woke: Option<BootTime>,
     pub pinged: BootTime,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    may: BootTime,
-    must: Option<BootTime>,
-    asked: BootTime,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +57,7 @@ pub enum Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doom {
     Lives,
-    /// At the very edge of a deadline, or where the design leaves room.
+    /// At the very edge of a deadline.
     MayDie,
     /// It should have died in this span.
     Dies(Span),
@@ -105,68 +99,38 @@ impl Up {
         self.received.min(self.pinged) + self.keep_alive
     }
 
-    /// The link is in doubt: ask, and give it a moment. `firm`: it must be dead when the moment is over.
-    pub fn probe(&mut self, now: BootTime, firm: bool) {
+    /// The link is in doubt: it is asked, and dead when nothing is received within a moment.
+    pub fn probe(&mut self, now: BootTime) {
         let end = now + PROBE.min(self.keep_alive / 2);
-        let before = self.probe;
-        self.probe = Some(Probe {
-            may: before.map_or(end, |before| before.may.min(end)),
-            must: match (before.and_then(|before| before.must), firm) {
-                (must, true) => Some(must.map_or(end, |must| must.max(end))),
-                (must, false) => must,
-            },
-            asked: now,
-        });
+        self.probe = Some(self.probe.map_or(end, |before| before.min(end)));
     }
 
     /// As [`Up::probe`], after sleep.
     pub fn wake(&mut self, now: BootTime) {
         self.probe = None;
-        self.probe(now, true);
+        self.probe(now);
         self.woke = Some(now);
     }
 
     pub fn doom(&self, now: BootTime) -> Doom {
-        let mut may: Vec<BootTime> = Vec::new();
-        let mut must: Vec<BootTime> = Vec::new();
-        let asleep = |at: BootTime| self.woke.filter(|woke| at < *woke);
-        let silent = self.received + self.keep_alive * 145 / 100;
-        match (asleep(self.received), self.probe) {
-            (Some(_), Some(probe)) if silent <= probe.asked => may.push(probe.may),
-            (Some(_), _) => may.push(silent),
-            (None, _) => {
-                may.push(silent);
-                must.push(silent);
-            }
-        }
-        if let Some(since) = self.unacknowledged {
-            let limit = self.keep_alive / 2;
-            let woke = asleep(since);
-            may.push(woke.map_or(since + limit, |woke| (woke + PROBE.min(limit)).max(since + limit)));
-            must.push(woke.unwrap_or(since) + limit);
-        }
-        if let Some(probe) = self.probe {
-            may.push(probe.may);
-            must.extend(probe.must);
-        }
-        judge(now, may.into_iter().min(), must.into_iter().min())
+        let awake = |since: BootTime| self.woke.map_or(since, |woke| woke.max(since));
+        let silent = awake(self.received) + self.keep_alive * 145 / 100;
+        let overdue = self
+            .unacknowledged
+            .map(|since| awake(since) + self.keep_alive / 2);
+        let ends = [Some(silent), overdue, self.probe];
+        judge(now, ends.into_iter().flatten().min().unwrap_or(silent))
     }
 }
 
-fn judge(now: BootTime, may: Option<BootTime>, must: Option<BootTime>) -> Doom {
-    const EDGE: Duration = Duration::from_millis(1);
-    if let (Some(may), Some(must)) = (may, must)
-        && now >= must + EDGE
-    {
-        return Doom::Dies(Span {
-            from: may.min(now),
-            to: now,
-        });
+fn judge(now: BootTime, end: BootTime) -> Doom {
+    if now >= end + EDGE {
+        Doom::Dies(Span { from: end, to: now })
+    } else if now + EDGE >= end {
+        Doom::MayDie
+    } else {
+        Doom::Lives
     }
-    if may.is_some_and(|may| now + EDGE >= may) {
-        return Doom::MayDie;
-    }
-    Doom::Lives
 }
 
 impl Link {
@@ -196,14 +160,8 @@ impl Link {
     /// Whether a deadline of this link has passed.
     pub fn doom(&self, now: BootTime) -> Doom {
         match self.stage {
-            Stage::Dialing { since } => {
-                let end = Some(since + CONNACK_DEADLINE);
-                judge(now, end, end)
-            }
-            Stage::LoggingIn { up } => {
-                let end = Some(up.accepted + LOGIN_DEADLINE);
-                judge(now, end, end)
-            }
+            Stage::Dialing { since } => judge(now, since + CONNACK_DEADLINE),
+            Stage::LoggingIn { up } => judge(now, up.accepted + LOGIN_DEADLINE),
             Stage::Online { up, .. } => up.doom(now),
         }
     }

@@ -28,7 +28,7 @@ fn config() -> ProptestConfig {
     ProptestConfig {
         cases: if given { usual.cases } else { CASES },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILURES))),
-        max_shrink_iters: 20_000,
+        max_shrink_iters: 2_000,
         ..usual
     }
 }

@@ -12,6 +12,7 @@ const LENIENCY: [u64; 3] = [4, 16, 64];
 const SHORT_LIFE: Duration = Duration::from_secs(150);
 const GUARD_WAIT: Duration = Duration::from_secs(64);
 const STABLE: Duration = Duration::from_secs(20);
+const LONGEST_HINT: Duration = Duration::from_secs(3_600);
 pub const MAX_HOPS: usize = 5;
 
 /// A stretch of time: what is noticed late may count from when it was due or from when it was noticed.
@@ -43,6 +44,8 @@ pub enum Cause {
     Hint,
     /// Leniency with a token: nothing but another token shortens it.
     Lenient,
+    /// Either of the two.
+    TableOrLenient,
     /// Three short lives: only a connect shortens it.
     Guard,
 }
@@ -84,6 +87,7 @@ impl Pace {
 
     /// The server said when to come back. The table may, or may not, count this as a failure.
     pub fn hinted(&mut self, noticed: Span, hint: Duration) {
+        let hint = hint.min(LONGEST_HINT);
         let (_, most) = bounds(self.failures);
         self.wait = Some(Wait {
             span: noticed.after(hint, hint.max(most)),
@@ -109,6 +113,7 @@ impl Pace {
         if let (Some(wait), Some(table)) = (self.wait.as_mut(), table) {
             wait.span.from = wait.span.from.min(table.span.from);
             wait.span.to = wait.span.to.max(table.span.to);
+            wait.cause = Cause::TableOrLenient;
         }
     }
 
@@ -177,6 +182,10 @@ impl Pace {
                 // What was due is no longer waiting when the table restarts.
                 self.failures = (0, if was_due { self.failures.1.max(1) } else { 1 });
             }
+            Some(wait) if wait.cause == Cause::TableOrLenient => {
+                wait.span.from = now;
+                self.failures.0 = 0;
+            }
             Some(_) | None => self.failures.0 = 0,
         }
     }
@@ -184,7 +193,7 @@ impl Pace {
     /// A token that was not tried yet need not wait for one that is refused.
     pub fn fresh_token(&mut self, now: BootTime) {
         if let Some(wait) = self.wait.as_mut()
-            && wait.cause == Cause::Lenient
+            && [Cause::Lenient, Cause::TableOrLenient].contains(&wait.cause)
         {
             wait.span.from = now;
             self.failures.0 = 0;
@@ -192,9 +201,14 @@ impl Pace {
     }
 
     /// There is a network again: at once, but no firm wait is cut short.
-    pub fn network_back(&mut self) {
+    pub fn network_back(&mut self, now: BootTime) {
         self.failures.0 = 0;
         self.wait = self.wait.filter(|wait| wait.cause != Cause::Table);
+        if let Some(wait) = self.wait.as_mut()
+            && wait.cause == Cause::TableOrLenient
+        {
+            wait.span.from = now;
+        }
     }
 
     pub fn dialed(&mut self) {

@@ -69,8 +69,8 @@ pub struct Hold {
     /// It was taken up from the last run: nobody asked for it in this one.
     pub from_last_run: bool,
     pub tokens: Vec<Brought>,
-    /// Where servers have sent us.
-    pub referred: Vec<Server>,
+    /// Where a server has sent us, until it fails.
+    pub referred: Option<Server>,
     /// A server said that it does not speak MQTT 5.
     pub older_protocol: bool,
     pub redirected: bool,
@@ -160,6 +160,8 @@ pub struct Step {
     pub stop: bool,
     pub stopped: bool,
     pub unbound: Option<InstanceId>,
+    /// Who is told because the connection ends.
+    pub by_end: Vec<ConnectKey>,
     /// What ends, should the core decide so where it may.
     pub maybe_end: Option<Vec<Code>>,
     pub group_refused: bool,
@@ -352,6 +354,7 @@ impl Model {
         }
         let unlimited = self.hold.as_ref().is_some_and(|hold| hold.succeeded);
         if any && !unlimited && self.pending().is_empty() {
+            self.step.by_end = self.step.tells.keys().cloned().collect();
             self.end(&[Code::RC_CONNECT_TIMEOUT], ANY_END.to_vec());
             return;
         }
@@ -389,7 +392,9 @@ impl Model {
         self.step.maybe_end = Some(vec![code]);
         self.step.adopt = true;
         self.pace.failed(Span::at(now));
-        self.pace.restart(now);
+        if let Some(wait) = self.pace.wait.as_mut() {
+            wait.span.from = now;
+        }
     }
 
     fn sync_due(&mut self, resumed: bool) {
@@ -589,7 +594,7 @@ impl Model {
                     succeeded: false,
                     from_last_run: false,
                     tokens: vec![brought],
-                    referred: Vec::new(),
+                    referred: None,
                     older_protocol: false,
                     redirected: false,
                     refusals: (0, 0),
@@ -679,7 +684,7 @@ impl Model {
                     tried: false,
                     taken: false,
                 }],
-                referred: Vec::new(),
+                referred: None,
                 older_protocol: false,
                 redirected: false,
                 refusals: (0, 0),
@@ -754,6 +759,7 @@ impl Model {
         }
         if let Some(hold) = self.hold.as_mut() {
             hold.redirected = false;
+            hold.referred = None;
         }
     }
 
@@ -1001,7 +1007,7 @@ impl Model {
         self.lost(at, false);
         self.link = None;
         if let Some(hold) = self.hold.as_mut() {
-            hold.referred.push(server.clone());
+            hold.referred = Some(server.clone());
             hold.redirected = true;
         }
         if hops >= MAX_HOPS || self.network == Network::Unavailable {
@@ -1152,7 +1158,7 @@ impl Model {
         }
         self.network = network;
         match network {
-            Network::Available => self.pace.network_back(),
+            Network::Available => self.pace.network_back(self.now.boot),
             Network::Unavailable => {
                 let now = self.now.boot;
                 let Some(link) = self.link.as_mut() else { return };
@@ -1163,7 +1169,7 @@ impl Model {
                     Stage::Online { .. } => {
                         self.step.ping = Need::Must;
                         if let Some(up) = link.up() {
-                            up.probe(now, false);
+                            up.probe(now);
                         }
                     }
                 }
@@ -1191,7 +1197,7 @@ impl Model {
                 self.step.ping = Need::Must;
                 match link.up() {
                     Some(up) if slept => up.wake(now),
-                    Some(up) => up.probe(now, true),
+                    Some(up) => up.probe(now),
                     None => {}
                 }
             }
@@ -1250,6 +1256,7 @@ impl Model {
             if let Some(told) = allowed.first() {
                 self.conclude(&key, told);
             }
+            self.step.by_end.push(key);
         }
         self.over(codes);
         self.step.off = Need::Must;

@@ -292,32 +292,104 @@ pub enum Opening {
 
 /// A case: what happens, in order.
 pub fn case() -> impl Strategy<Value = Vec<Transition>> {
-    // Most cases begin as most days do, so that the rest happens to a connection that is up.
-    let opening = prop_oneof![
-        1 => Just(Vec::new()),
-        3 => wish().prop_map(|wish| vec![
-            Transition::Init(wish.app, Key::Demo),
-            Transition::Connect(Wish { one_call: None, ..wish }),
-        ]),
-        3 => wish().prop_map(|wish| {
-            let well = Transition::Server(Reply {
-                dialing: Connack::Honest { names: true, session_present: true },
-                logging_in: LoginStep::LoggedIn,
-                online: OnlineStep::Received,
-            });
-            vec![
-                Transition::Init(wish.app, Key::Demo),
-                Transition::Connect(Wish { one_call: None, secret: Secret::OpaqueAlice, ..wish }),
-                well,
-                well,
-                well,
-            ]
-        }),
-    ];
-    (opening, vec(transition(), 1..48)).prop_map(|(mut all, rest)| {
-        all.extend(rest);
+    (opening(), vec(stretch(), 1..40)).prop_map(|(mut all, rest)| {
+        all.extend(rest.into_iter().flatten());
         all
     })
+}
+
+/// Most cases begin as most days do, so that the rest happens to a connection that somebody wants.
+fn opening() -> impl Strategy<Value = Vec<Transition>> {
+    let all_init = || {
+        (0..APPS)
+            .map(|app| Transition::Init(App(app), Key::Demo))
+            .collect::<Vec<_>>()
+    };
+    let first = |wish: Wish| {
+        Transition::Connect(Wish {
+            one_call: None,
+            ..wish
+        })
+    };
+    prop_oneof![
+        1 => Just(Vec::new()),
+        3 => wish().prop_map(move |wish| {
+            let mut all = all_init();
+            all.push(first(wish));
+            all
+        }),
+        3 => (wish(), select(&[Secret::OpaqueAlice, Secret::JwtAlice][..])).prop_map(move |(wish, secret)| {
+            let mut all = all_init();
+            all.push(first(Wish { secret, user: None, ..wish }));
+            all.extend(come_up());
+            all
+        }),
+    ]
+}
+
+/// What the server does when all is well, until the link is up; one more for a discovery.
+fn come_up() -> [Transition; 3] {
+    [Transition::Server(WELL); 3]
+}
+
+const WELL: Reply = Reply {
+    dialing: Connack::Honest {
+        names: true,
+        session_present: true,
+    },
+    logging_in: LoginStep::LoggedIn,
+    online: OnlineStep::Received,
+};
+
+fn doubts() -> impl Strategy<Value = Transition> {
+    prop_oneof![
+        Just(Transition::NetworkChanged),
+        Just(Transition::Network { available: false }),
+        (0_u64..40_000).prop_map(|asleep| Transition::Resumed {
+            asleep: Duration::from_millis(asleep)
+        }),
+        (0_u64..40_000).prop_map(|span| Transition::Pass(Duration::from_millis(span))),
+    ]
+}
+
+/// One transition, or several of one kind in a row: what only shows when a thing happens again and again.
+fn stretch() -> impl Strategy<Value = Vec<Transition>> {
+    let several = |one: Vec<Transition>, times: usize| one.repeat(times);
+    let dialing = |dialing: Connack| Transition::Server(Reply { dialing, ..WELL });
+    let next = Transition::Wake(1);
+    prop_oneof![
+        40 => transition().prop_map(|transition| vec![transition]),
+        4 => Just([Transition::Wake(1)].into_iter().chain(come_up()).collect()),
+        // Failures in a row.
+        1 => (select(&FAULTS[..]), 1_usize..13)
+            .prop_map(move |(kind, times)| several(vec![dialing(Connack::Fail(kind)), next], times)),
+        // A token that was good is refused, again and again.
+        2 => (select(&[0x86_u8, 0x87, 0x8c, 0x95][..]), 1_usize..6).prop_map(move |(reason, times)| {
+            let mut all = vec![Transition::Server(Reply { online: OnlineStep::Fail(FaultKind::Io), ..WELL }), next];
+            all.extend(several(vec![dialing(Connack::Refuse(words(reason))), next], times));
+            all
+        }),
+        // Somebody else signs in under the same client id.
+        1 => (0_u64..160, 2_usize..6).prop_map(move |(seconds, times)| {
+            let mut all = vec![next];
+            all.extend(come_up());
+            all.push(Transition::Pass(Duration::from_secs(seconds)));
+            all.push(Transition::Server(Reply { online: OnlineStep::Fail(FaultKind::BareEof), ..WELL }));
+            several(all, times)
+        }),
+        // From server to server.
+        1 => (elsewhere(), 1_usize..9)
+            .prop_map(move |(words, times)| several(vec![dialing(Connack::Refuse(words))], times)),
+        // A link that is dead, and news that cast doubt on it.
+        1 => doubts().prop_map(move |doubt| {
+            let mut all = vec![next];
+            all.extend(come_up());
+            all.extend([Transition::HalfOpen, doubt, next, next, next]);
+            all
+        }),
+        // Several apps at once.
+        2 => vec(wish(), 2..4).prop_map(|wishes| wishes.into_iter().map(Transition::Connect).collect()),
+    ]
 }
 
 fn transition() -> impl Strategy<Value = Transition> {
@@ -480,7 +552,18 @@ fn disconnect() -> impl Strategy<Value = Words> {
 }
 
 fn hint() -> impl Strategy<Value = Option<u64>> {
-    select(&[None, None, None, Some(0), Some(3), Some(45), Some(200)][..])
+    select(
+        &[
+            None,
+            None,
+            None,
+            Some(0),
+            Some(3),
+            Some(45),
+            Some(200),
+            Some(100_000),
+        ][..],
+    )
 }
 
 /// An `im-code` that ends nothing: of a looping row, or of no row.

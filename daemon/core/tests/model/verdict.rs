@@ -54,9 +54,7 @@ pub fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
             codes: also(Code::RC_CONN_USER_BLOCKED),
         },
         0x9c | 0x9d => elsewhere(words, dial),
-        _ => Verdict::Loop {
-            hint: words.retry_after,
-        },
+        _ => Verdict::Loop { hint: hint(words) },
     }
 }
 
@@ -71,9 +69,7 @@ pub fn of_disconnect(words: &ServerWords, dial: &Dial) -> Verdict {
                 .collect(),
         },
         0x9c | 0x9d => elsewhere(words, dial),
-        _ => Verdict::Loop {
-            hint: words.retry_after,
-        },
+        _ => Verdict::Loop { hint: hint(words) },
     }
 }
 
@@ -97,9 +93,7 @@ fn elsewhere(words: &ServerWords, dial: &Dial) -> Verdict {
     let named = words.server_reference.as_deref();
     match named.and_then(|reference| dial.server.referred(reference)) {
         Some(server) => Verdict::Elsewhere(server),
-        None => Verdict::Loop {
-            hint: words.retry_after,
-        },
+        None => Verdict::Loop { hint: hint(words) },
     }
 }
 
@@ -120,4 +114,9 @@ pub fn status_of(code: Code) -> ConnectionStatus {
         Code::RC_CONN_PROXY_UNAVAILABLE => ConnectionStatus::ProxyUnavailable,
         _ => ConnectionStatus::Unconnected,
     }
+}
+
+/// When the server wants us back; 0 is no hint, for taken by its word it would dial without end.
+fn hint(words: &ServerWords) -> Option<Duration> {
+    words.retry_after.filter(|hint| !hint.is_zero())
 }

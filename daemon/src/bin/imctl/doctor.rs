@@ -172,19 +172,18 @@ async fn config(daemon: &Daemon) -> Check {
     } else {
         &run.stderr
     };
-    let said = String::from_utf8_lossy(said).trim().replace('\n', "; ");
+    let said = String::from_utf8_lossy(said);
+    let mut lines = said.lines().map(one_spaced);
     if run.status.success() {
-        ok(
-            name,
-            if said.is_empty() {
-                "it can be read".to_owned()
-            } else {
-                said
-            },
-        )
+        ok(name, lines.next().unwrap_or_else(|| "it can be read".to_owned()))
     } else {
-        failed(name, said, "Correct the file; `imd --check-config` tries it.")
+        let all = lines.collect::<Vec<_>>().join("; ");
+        failed(name, all, "Correct the file; `imd --check-config` tries it.")
     }
+}
+
+fn one_spaced(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The daemon's program: beside this one, else on the PATH.

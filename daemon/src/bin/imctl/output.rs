@@ -120,7 +120,7 @@ impl Failure {
     /// Says it on standard error.
     pub(crate) fn tell(&self) -> ExitCode {
         let (code, text, action) = match self {
-            Self::Error(error) => (error.code(), error.text(), error.action()),
+            Self::Error(error) => (error.code(), error.text(), advice(error)),
             Self::Own { code, text } => (*code, text.as_str(), ""),
             Self::Told(exit) => return ExitCode::from(*exit as u8),
             Self::Closed => return ExitCode::SUCCESS,
@@ -131,6 +131,12 @@ impl Failure {
         }
         ExitCode::from(Exit::of(code) as u8)
     }
+}
+
+/// What the person should do: not what the table says to an app that lives on after the loss.
+fn advice(error: &Error) -> &str {
+    let lost = error.code() == Code::IPC_DISCONNECT && error.action() == error.code().action();
+    if lost { "" } else { error.action() }
 }
 
 /// Words for people, on standard error.

@@ -77,7 +77,9 @@ fn attempt(status: &Status) -> String {
         (0, None) => String::new(),
         (attempt, None) => format!("attempt {attempt}"),
         (attempt, Some(next)) => {
-            format!("attempt {attempt}, next in {:.1} s", next.after.as_secs_f64())
+            let seconds = next.after.as_secs_f64();
+            let digits = if seconds < 1.0 { 2 } else { 1 };
+            format!("attempt {attempt}, next in {seconds:.digits$} s")
         }
     }
 }

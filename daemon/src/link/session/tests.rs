@@ -291,6 +291,7 @@ fn a_refusal_has_the_servers_words_cleaned_and_cut() {
         bytes_of::server_reference("two.example"),
         bytes_of::user_property("im-code", "31008"),
         bytes_of::user_property("im-retry-after", "90"),
+        bytes_of::user_property("ticket\u{1b}", "47\n11"),
     ];
     session.received(
         at(1),
@@ -304,6 +305,7 @@ fn a_refusal_has_the_servers_words_cleaned_and_cut() {
             raw: 0x8B,
             reason_string: Some(format!("[31m{}", "é".repeat(508))),
             server_reference: Some("two.example".to_owned()),
+            user_properties: vec![("ticket".to_owned(), "4711".to_owned())],
             im_code: Some(Code::RC_CONN_APP_BLOCKED_OR_DELETED),
             retry_after: Some(Duration::from_secs(90)),
         }))

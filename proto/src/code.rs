@@ -94,6 +94,9 @@ table! {
     -1 UNKNOWN Loop Unknown
         "A cause that is in no table; the text has the server's own number."
         "Nothing: the loop goes on. Report the text if it stays.";
+    20109 SYS_CONVERSATION_NOT_SUPPORT_MESSAGE Call InvalidArgument
+        "Apps cannot write into the system conversation: the server side alone does."
+        "Choose a private or a group conversation.";
     22406 NOT_IN_GROUP Call PermissionDenied
         "The server refused the subscription of a group: not a member."
         "Take the group off the list, or ask to be let in.";
@@ -223,6 +226,15 @@ table! {
     34257 INVALID_APP_KEY Call InvalidArgument
         "The App Key is not 1 to 64 characters of A-Z a-z 0-9 _ -"
         "Correct the App Key.";
+    34301 RC_DB_NOT_INIT Call FailedPrecondition
+        "No account's database is open."
+        "Connect first: the database opens before the connection does.";
+    34303 RC_DB_SQL_ERROR Call Internal
+        "The account's database could not be read or written."
+        "Try again; `imctl doctor` says what is wrong with it.";
+    34304 RC_DB_DATA_NOT_FOUND Call NotFound
+        "There is nothing of that name or id on this machine."
+        "Correct the id, or take it off the screen: it may have been deleted.";
     34407 INVALID_PARAMETER_TOKEN Call InvalidArgument
         "The token is empty, longer than 8 KiB, or has a control character in it."
         "Correct the token.";

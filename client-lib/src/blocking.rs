@@ -1,5 +1,7 @@
 //! The same calls for code that waits on its own thread.
 
+mod messages;
+
 use std::sync::Arc;
 
 use tokio_stream::StreamExt as _;
@@ -11,6 +13,8 @@ use crate::error::Error;
 use crate::listeners::ConnectionStatusChanges;
 use crate::status::Status;
 use crate::token::Token;
+
+pub use messages::{BlockingEvents, BlockingSending};
 
 /// A [`Client`] whose calls wait. Made by [`Client::blocking`].
 ///

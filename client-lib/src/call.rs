@@ -23,6 +23,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 /// Diagnose makes connections of its own.
 pub(crate) const DIAGNOSE_DEADLINE: Duration = Duration::from_secs(30);
 
+/// A search first brings its index up to date.
+pub(crate) const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A page of 200 messages of 128 KiB each, and what is around them.
+pub(crate) const MAX_ANSWER: usize = 32 * 1024 * 1024;
+
 /// The most calls of one client at a time; beyond them the daemon would queue calls in silence.
 const MAX_CALLS: usize = 64;
 
@@ -73,16 +79,36 @@ impl Link {
         Fut: Future<Output = Result<Response<Res>, Status>>,
     {
         let _permit = self.permit(name)?;
+        self.exchange(name, deadline, message, call).await
+    }
+
+    /// As [`unary`](Self::unary), for one who counts his calls himself.
+    pub(crate) async fn exchange<Req, Res, F, Fut>(
+        &self,
+        name: &'static str,
+        deadline: Duration,
+        message: Req,
+        call: F,
+    ) -> Result<Res, Error>
+    where
+        F: FnOnce(Channel, Request<Req>) -> Fut,
+        Fut: Future<Output = Result<Response<Res>, Status>>,
+    {
+        self.check(name)?;
         self.within(name, deadline, call(self.channel(), self.request(message)))
             .await
             .map(Response::into_inner)
     }
 
+    /// Refused while the daemon is gone.
+    fn check(&self, name: &str) -> Result<(), Error> {
+        self.lost()
+            .map_or(Ok(()), |reason| Err(gone(name, &reason, Sent::No)))
+    }
+
     /// Leave to make a call: refused while the daemon is gone, and beyond [`MAX_CALLS`].
     pub(crate) fn permit(&self, name: &str) -> Result<OwnedSemaphorePermit, Error> {
-        if let Some(reason) = self.lost() {
-            return Err(gone(name, &reason, Sent::No));
-        }
+        self.check(name)?;
         Arc::clone(&self.calls).try_acquire_owned().map_err(|_full| {
             let text = format!("{name}: {MAX_CALLS} calls of this client are waiting already");
             Error::new(Code::IMD_TOO_MANY, text, Sent::No)

@@ -25,6 +25,11 @@ use crate::error::{Error, Sent};
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the daemon may send ahead of a reader. The connection has room for every stream the daemon allows:
+/// streams whose readers have stopped must not hold up the rest.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
+
 /// The pause before dialling again a daemon whose queue of callers is full.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -100,6 +105,8 @@ pub(crate) async fn dial(path: &Path, guard: &LinkGuard) -> Result<Channel, Erro
         }
     });
     Endpoint::from_static("http://localhost")
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)

@@ -16,8 +16,10 @@ use crate::connect::{
     ConnectCallback, ConnectOptions, Connecting, Progress, call_back, refresh, request, run,
 };
 use crate::driver::Driver;
-use crate::error::{Error, Sent};
+use crate::error::Error;
 use crate::listeners::{Board, ConnectionStatusChanges, StatusListener};
+use crate::message::{Content, ConversationKey};
+use crate::sending::{Courier, Sending};
 use crate::status::Status;
 use crate::token::Token;
 
@@ -36,6 +38,7 @@ struct Inner {
     link: Arc<Link>,
     board: Arc<Board>,
     callbacks: Callbacks,
+    courier: Courier,
 }
 
 impl Client {
@@ -61,6 +64,7 @@ impl Client {
             link,
             board,
             callbacks: Callbacks::default(),
+            courier: Courier::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -178,10 +182,7 @@ impl Client {
             .await?
             .status
             .map(Status::from_wire)
-            .ok_or_else(|| {
-                let text = "the daemon's answer to GetStatus has no status";
-                Error::new(crate::Code::IMD_INTERNAL, text, Sent::Yes)
-            })
+            .ok_or_else(|| Error::lacks("GetStatus", "status"))
         })
     }
 
@@ -207,6 +208,34 @@ impl Client {
             }
         };
         StatusListener::new(self.inner.callbacks.spawn(&self.inner.driver, task))
+    }
+
+    /// Sends a message. It is handed to the daemon at once, whether the answer is awaited or not, and in the
+    /// order of the calls.
+    ///
+    /// What [`Sending::accepted`] has answered is on disk and will be sent once, whatever dies. Without a
+    /// connection it waits.
+    pub fn send_message(&self, conversation: &ConversationKey, content: Content) -> Sending {
+        let Inner { driver, link, .. } = &*self.inner;
+        self.inner.courier.send(driver, link, conversation, content)
+    }
+
+    /// Sends a text to a user.
+    pub fn send_text(&self, to_user_id: impl Into<String>, text: impl AsRef<str>) -> Sending {
+        self.send_message(&ConversationKey::private(to_user_id), Content::text(text))
+    }
+
+    /// Tells those who wait for these messages that there is nothing to wait for any longer.
+    pub(crate) fn deleted(&self) -> impl FnOnce(&[i64]) + use<> {
+        self.inner.courier.deleted()
+    }
+
+    /// Starts a task of its own on the library's thread; the last Client's end ends it.
+    pub(crate) fn spawn<Fut>(&self, task: impl FnOnce(Arc<Link>) -> Fut)
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.inner.driver.spawn(task(Arc::clone(&self.inner.link)));
     }
 
     /// Makes a call on the library's thread.

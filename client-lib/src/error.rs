@@ -95,6 +95,12 @@ impl Error {
         Self::new(Code::IMD_DEADLINE_EXCEEDED, text, sent)
     }
 
+    /// The daemon's answer is none.
+    pub(crate) fn lacks(call: &str, what: &str) -> Self {
+        let text = format!("the daemon's answer to {call} has no {what}");
+        Self::new(Code::IMD_INTERNAL, text, Sent::Yes)
+    }
+
     /// The last [`Client`](crate::Client) was dropped before the answer came.
     pub(crate) fn client_dropped(call: &str) -> Self {
         let text = format!("the last Client was dropped before the answer to {call} came");

@@ -24,6 +24,12 @@
 //! waits on its own thread. The library has one thread of its own for the calls, and one more once the
 //! first callback is registered.
 //!
+//! # Messages
+//! [`Client::send_message`] and [`Client::send_text`] give a [`Sending`]: accepted (on disk), sent (the server
+//! has it), received (the peer's daemon has it on disk). [`Client::subscribe`] gives the events: messages that
+//! come, changes of those sent, gaps. History, conversations, search and groups are calls of their own, and
+//! work with the network down.
+//!
 //! # When the daemon is gone
 //! Every call in flight, and every later one, fails at once with [`Code::IPC_DISCONNECT`];
 //! [`Error::sent`] tells whether it may have been carried out. The status reads "daemon lost". A call that
@@ -38,19 +44,31 @@ mod callbacks;
 mod channel;
 mod client;
 mod connect;
+mod conversations;
 mod driver;
 mod error;
+mod events;
+mod groups;
+mod history;
 mod listeners;
+mod message;
+mod sending;
 mod status;
 mod token;
 
-pub use blocking::{BlockingClient, BlockingStatusChanges};
+pub use blocking::{BlockingClient, BlockingEvents, BlockingSending, BlockingStatusChanges};
 pub use builder::ClientBuilder;
 pub use call::Call;
 pub use client::Client;
 pub use connect::{ConnectCallback, ConnectOptions, Connecting, DatabaseOpenStatus, UserId};
+pub use conversations::{Conversation, ConversationChange, ConversationPage, PageToken};
 pub use error::{Error, Sent};
+pub use events::{Cursor, Event, EventKind, Events, Gap, GapKind, Start};
+pub use groups::Group;
+pub use history::{MessagePage, Outbox, PageOptions, SearchOptions};
 pub use imd_proto::code::{Code, Kind};
 pub use listeners::{ConnectionStatusChanges, StatusListener};
+pub use message::{Content, ConversationKey, ConversationType, Direction, Message, SendFailure, SentStatus};
+pub use sending::Sending;
 pub use status::{ConnectionStatus, Network, NextRetry, OfflineSync, Status};
 pub use token::Token;

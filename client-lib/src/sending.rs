@@ -1,0 +1,485 @@
+//! Sending: accepted, sent, received.
+//!
+//! Requests go out from one queue, in the order of the calls, many at a time. What becomes of the messages is
+//! seen on the log of events, which one subscription per client follows from the first send on. When it finds
+//! its place in the log it asks once for every message that is waited for: what changed before that place was
+//! found is in the answer, what changes after it comes as an event.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use imd_proto::code::Code;
+use imd_proto::imd::v1;
+use imd_proto::imd::v1::get_message_request::Id;
+use imd_proto::imd::v1::message_service_client::MessageServiceClient;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::call::{DEADLINE, Link};
+use crate::driver::Driver;
+use crate::error::{Error, Sent};
+use crate::events::{Event, EventKind, Feed, Start};
+use crate::message::{Content, ConversationKey, ConversationType, Direction, Message, SentStatus};
+
+const NAME: &str = "SendMessage";
+
+/// The most requests under way: with the other calls, less than the streams a daemon allows.
+const MAX_SENDS: u32 = 60;
+
+/// The most messages that wait to be handed over; what comes then is refused with 90004.
+const MAX_WAITING: usize = 1024;
+
+/// A request up to this size is one HTTP/2 frame, and such requests arrive in the order they were made. A
+/// larger one is on its way alone.
+const ONE_FRAME: usize = 15 * 1024;
+
+/// A message on its way. Dropping it stops waiting and cancels nothing.
+///
+/// Each of the three can be awaited on any executor, in any order, more than once.
+#[must_use = "the message is sent without it, but whether it was accepted is told only here"]
+pub struct Sending {
+    followed: Arc<Followed>,
+    /// The last Client's end would end the wait.
+    driver: Arc<Driver>,
+}
+
+impl Sending {
+    /// The message's id.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.followed.uid
+    }
+
+    /// When the message is in the outbox, on disk: it will be sent, once, whatever dies.
+    ///
+    /// # Errors
+    /// - 30016 RC_MSG_CONTENT_EXCEED_LIMIT: the content is over 128 KiB;
+    /// - 33000 PROTOCOL_MESSAGE_SAVED_ERROR: the outbox is full, or the disk;
+    /// - 33003 BIZ_ERROR_INVALID_PARAMETER: the object name, the uid or the conversation is none;
+    /// - 34301 RC_DB_NOT_INIT: no account is open;
+    /// - -2, 90001: unless [`Error::sent`] says no, the message may have been accepted; sent again under the
+    ///   same uid ([`Content::uid`]) it is the same message.
+    pub fn accepted(&self) -> impl Future<Output = Result<Message, Error>> + Send + use<> {
+        self.when(Progress::accepted)
+    }
+
+    /// When the server has the message. Without a connection that may be long.
+    ///
+    /// # Errors
+    /// As [`accepted`](Self::accepted); the code with which the message FAILED; 34304 when it was deleted; and
+    /// -2 when the daemon is gone: the message is as safe as it was.
+    pub fn sent(&self) -> impl Future<Output = Result<Message, Error>> + Send + use<> {
+        self.when(Progress::sent)
+    }
+
+    /// When the peer's daemon has the message on disk. A peer who never comes back never has it.
+    ///
+    /// # Errors
+    /// As [`sent`](Self::sent). Only private messages are confirmed: for others 33003, once they are sent.
+    pub fn received(&self) -> impl Future<Output = Result<Message, Error>> + Send + use<> {
+        self.when(Progress::received)
+    }
+
+    fn when(
+        &self,
+        outcome: fn(&Progress) -> Option<Result<Message, Error>>,
+    ) -> impl Future<Output = Result<Message, Error>> + Send + use<> {
+        let (followed, driver) = (Arc::clone(&self.followed), Arc::clone(&self.driver));
+        async move {
+            let mut progress = followed.progress.subscribe();
+            loop {
+                if let Some(outcome) = outcome(&progress.borrow_and_update()) {
+                    drop(driver);
+                    return outcome;
+                }
+                if progress.changed().await.is_err() {
+                    return Err(Error::client_dropped(NAME));
+                }
+            }
+        }
+    }
+}
+
+/// What is known of a message.
+#[derive(Default)]
+struct Progress {
+    /// As it was last seen.
+    message: Option<Message>,
+    /// Why it was not accepted.
+    refused: Option<Error>,
+    /// Why nothing further can be seen of it.
+    unseen: Option<Error>,
+}
+
+impl Progress {
+    fn accepted(&self) -> Option<Result<Message, Error>> {
+        match (&self.message, &self.refused) {
+            (Some(message), _) => Some(Ok(message.clone())),
+            (None, Some(error)) => Some(Err(error.clone())),
+            (None, None) => None,
+        }
+    }
+
+    fn sent(&self) -> Option<Result<Message, Error>> {
+        self.reached(SentStatus::Sent)
+    }
+
+    fn received(&self) -> Option<Result<Message, Error>> {
+        self.reached(SentStatus::Received).or_else(|| {
+            let sent = self.sent()?.ok()?;
+            (sent.conversation.kind != ConversationType::Private).then(|| {
+                let text = "only private messages are confirmed by their receivers; this one is sent";
+                Err(Error::new(Code::BIZ_ERROR_INVALID_PARAMETER, text, Sent::Yes))
+            })
+        })
+    }
+
+    fn reached(&self, status: SentStatus) -> Option<Result<Message, Error>> {
+        let message = self.message.as_ref();
+        if let Some(message) = message.filter(|message| rank(message) >= status.number()) {
+            // FAILED is less than SENT.
+            return Some(Ok(message.clone()));
+        }
+        message
+            .and_then(Message::error)
+            .or_else(|| self.refused.clone())
+            .or_else(|| self.unseen.clone())
+            .map(Err)
+    }
+
+    fn is_final(&self) -> bool {
+        let ends = |message: &Message| {
+            matches!(
+                message.sent_status,
+                Some(SentStatus::Failed | SentStatus::Received)
+            )
+        };
+        self.refused.is_some() || self.message.as_ref().is_some_and(ends)
+    }
+}
+
+fn rank(message: &Message) -> i32 {
+    message.sent_status.map_or(0, SentStatus::number)
+}
+
+/// A message that is waited for. It is forgotten with the last one who waits.
+struct Followed {
+    uid: String,
+    progress: watch::Sender<Progress>,
+    register: Weak<Register>,
+}
+
+impl Followed {
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_if_modified(|progress| {
+            let is_open = !progress.is_final();
+            if is_open {
+                change(progress);
+            }
+            is_open
+        });
+    }
+
+    /// A later state never gives way to an earlier one, in whatever order answers and events come.
+    fn seen(&self, message: &Message) {
+        self.change(|progress| {
+            if progress
+                .message
+                .as_ref()
+                .is_none_or(|known| rank(known) < rank(message))
+            {
+                progress.message = Some(message.clone());
+            }
+        });
+    }
+
+    fn refused(&self, error: Error) {
+        self.change(|progress| progress.refused = Some(error));
+    }
+
+    /// The answer to the request may still come.
+    fn unseen(&self, code: Code, reason: &str) {
+        self.change(|progress| {
+            let sent = match progress.message {
+                Some(_) => Sent::Yes,
+                None => Sent::Unknown,
+            };
+            let text = format!(
+                "what becomes of the message {} cannot be seen: {reason}",
+                self.uid
+            );
+            progress.unseen.get_or_insert(Error::new(code, text, sent));
+        });
+    }
+
+    fn deleted(&self) {
+        let reason = "it is not on this machine any longer: it was deleted, or another account is open";
+        self.unseen(Code::RC_DB_DATA_NOT_FOUND, reason);
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.progress.borrow().message.is_some()
+    }
+
+    fn is_final(&self) -> bool {
+        self.progress.borrow().is_final()
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(register) = self.register.upgrade() {
+            register.forget(&self.uid);
+        }
+    }
+}
+
+/// The messages that are waited for, and whether the log is followed for them.
+#[derive(Default)]
+struct Register {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    /// An app may send the same uid again while it waits for the first.
+    by_uid: HashMap<String, Vec<Weak<Followed>>>,
+    is_watched: bool,
+    queue: Option<mpsc::Sender<Job>>,
+}
+
+impl Register {
+    fn follow(self: &Arc<Self>, uid: String) -> Arc<Followed> {
+        let followed = Arc::new(Followed {
+            uid: uid.clone(),
+            progress: watch::Sender::default(),
+            register: Arc::downgrade(self),
+        });
+        self.lock()
+            .by_uid
+            .entry(uid)
+            .or_default()
+            .push(Arc::downgrade(&followed));
+        followed
+    }
+
+    fn forget(&self, uid: &str) {
+        let mut entries = self.lock();
+        if let Some(same) = entries.by_uid.get_mut(uid) {
+            same.retain(|followed| followed.strong_count() > 0);
+            if same.is_empty() {
+                entries.by_uid.remove(uid);
+            }
+        }
+    }
+
+    // Those found are handed out: to drop the last hold on one takes the lock again.
+    fn with_uid(&self, uid: &str) -> Vec<Arc<Followed>> {
+        let entries = self.lock();
+        let same = entries.by_uid.get(uid).into_iter().flatten();
+        same.filter_map(Weak::upgrade).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<Followed>> {
+        let entries = self.lock();
+        let all = entries.by_uid.values().flatten();
+        all.filter_map(Weak::upgrade).collect()
+    }
+
+    fn deleted(&self, message_ids: &[i64]) {
+        for followed in self.all() {
+            let is_deleted = {
+                let progress = followed.progress.borrow();
+                let message = progress.message.as_ref();
+                message.is_some_and(|message| message_ids.contains(&message.id))
+            };
+            if is_deleted {
+                followed.deleted();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the messages of one client to the daemon.
+#[derive(Default)]
+pub(crate) struct Courier {
+    register: Arc<Register>,
+}
+
+struct Job {
+    request: v1::SendMessageRequest,
+    /// Nobody may be waiting any longer.
+    followed: Weak<Followed>,
+}
+
+impl Courier {
+    pub(crate) fn send(
+        &self,
+        driver: &Arc<Driver>,
+        link: &Arc<Link>,
+        conversation: &ConversationKey,
+        content: Content,
+    ) -> Sending {
+        let flags = content.flags();
+        let uid = content.uid.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let followed = self.register.follow(uid.clone());
+        let bytes = content.bytes.len();
+        if bytes > Content::MAX_BYTES {
+            let text = format!(
+                "the content has {bytes} bytes; at most {} are allowed",
+                Content::MAX_BYTES
+            );
+            followed.refused(Error::new(Code::RC_MSG_CONTENT_EXCEED_LIMIT, text, Sent::No));
+        } else {
+            let request = v1::SendMessageRequest {
+                conversation: Some(conversation.to_wire()),
+                object_name: content.object_name,
+                content: content.bytes.into(),
+                uid,
+                flags,
+            };
+            let job = Job {
+                request,
+                followed: Arc::downgrade(&followed),
+            };
+            if self.start(driver, link).try_send(job).is_err() {
+                let text = format!("{MAX_WAITING} messages of this client are waiting already");
+                followed.refused(Error::new(Code::IMD_TOO_MANY, text, Sent::No));
+            }
+        }
+        Sending {
+            followed,
+            driver: Arc::clone(driver),
+        }
+    }
+
+    /// Starts what is not running.
+    fn start(&self, driver: &Driver, link: &Arc<Link>) -> mpsc::Sender<Job> {
+        let mut entries = self.register.lock();
+        if !entries.is_watched {
+            entries.is_watched = true;
+            driver.spawn(watch_log(Arc::clone(link), Arc::clone(&self.register)));
+        }
+        let queue = entries.queue.get_or_insert_with(|| {
+            let (queue, jobs) = mpsc::channel(MAX_WAITING);
+            driver.spawn(hand_over(Arc::clone(link), jobs));
+            queue
+        });
+        queue.clone()
+    }
+
+    pub(crate) fn deleted(&self) -> impl FnOnce(&[i64]) + use<> {
+        let register = Arc::clone(&self.register);
+        move |message_ids| register.deleted(message_ids)
+    }
+}
+
+/// Makes the requests, in the order of the queue.
+async fn hand_over(link: Arc<Link>, mut jobs: mpsc::Receiver<Job>) {
+    let room = Arc::new(Semaphore::new(MAX_SENDS as usize));
+    while let Some(Job { request, followed }) = jobs.recv().await {
+        let needed = if request.content.len() <= ONE_FRAME {
+            1
+        } else {
+            MAX_SENDS
+        };
+        // It is never closed.
+        let Ok(permit) = Arc::clone(&room).acquire_many_owned(needed).await else {
+            return;
+        };
+        let link = Arc::clone(&link);
+        tokio::spawn(async move {
+            let answer = link.exchange(NAME, DEADLINE, request, |channel, request| async {
+                MessageServiceClient::new(channel).send_message(request).await
+            });
+            let answer = answer.await;
+            drop(permit);
+            if let Some(followed) = followed.upgrade() {
+                tell(&followed, answer);
+            }
+        });
+    }
+}
+
+fn tell(followed: &Followed, answer: Result<v1::SendMessageResponse, Error>) {
+    match answer.map(|answer| answer.message.map(Message::from_wire)) {
+        Ok(Some(message)) => {
+            followed.seen(&message);
+            // The uid is known, the message is not there any longer.
+            if message.id == 0 {
+                followed.deleted();
+            }
+        }
+        Ok(None) => followed.refused(Error::lacks(NAME, "message")),
+        Err(error) => followed.refused(error),
+    }
+}
+
+/// Follows the log until it cannot; the next send starts it again.
+async fn watch_log(link: Arc<Link>, register: Arc<Register>) {
+    let Err(error) = follow_log(&link, &register).await;
+    register.lock().is_watched = false;
+    for followed in register.all() {
+        followed.unseen(error.code(), error.text());
+    }
+}
+
+async fn follow_log(link: &Arc<Link>, register: &Register) -> Result<std::convert::Infallible, Error> {
+    let mut feed = Feed::open(Arc::clone(link), Start::Tail).await?;
+    loop {
+        for Event { kind, .. } in feed.next().await? {
+            match kind {
+                EventKind::Started { .. } => ask(link, register).await?,
+                EventKind::Message(message) | EventKind::MessageState(message) => {
+                    if message.direction == Direction::Send {
+                        for followed in register.with_uid(&message.uid) {
+                            followed.seen(&message);
+                        }
+                    }
+                }
+                EventKind::Deleted { message_id } => register.deleted(&[message_id]),
+                EventKind::Gap(_)
+                | EventKind::OfflineSyncCompleted { .. }
+                | EventKind::Unreadable { .. }
+                | EventKind::Unlisted => {}
+            }
+        }
+    }
+}
+
+/// Asks for every message that is waited for. One the daemon has not been given yet is not found, and that
+/// says nothing.
+async fn ask(link: &Link, register: &Register) -> Result<(), Error> {
+    for followed in register.all() {
+        if followed.is_final() {
+            continue;
+        }
+        let was_accepted = followed.is_accepted();
+        let request = v1::GetMessageRequest {
+            id: Some(Id::Uid(followed.uid.clone())),
+        };
+        let answer = link.exchange("GetMessage", DEADLINE, request, |channel, request| async {
+            MessageServiceClient::new(channel).get_message(request).await
+        });
+        match answer.await {
+            Ok(v1::GetMessageResponse { message }) => {
+                let message = message.map(Message::from_wire);
+                let is_ours = |message: &Message| message.direction == Direction::Send;
+                if let Some(message) = message.filter(is_ours) {
+                    followed.seen(&message);
+                }
+            }
+            Err(error) => match error.code() {
+                Code::RC_DB_DATA_NOT_FOUND if was_accepted => followed.deleted(),
+                // The answer to the request itself tells more.
+                Code::RC_DB_DATA_NOT_FOUND | Code::RC_DB_NOT_INIT | Code::BIZ_ERROR_INVALID_PARAMETER => {}
+                _ => return Err(error),
+            },
+        }
+    }
+    Ok(())
+}

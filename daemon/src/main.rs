@@ -12,7 +12,10 @@ use imd::paths::{self, PathError, Paths};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = cli::start_log(std::env::var_os("IMD_LOG")) {
+    let log = std::env::var_os("IMD_LOG");
+    // The demo tells its own story.
+    let quiet = log.is_none() && matches!(cli.command, Some(Command::Demo { .. }));
+    if let Err(error) = cli::start_log(if quiet { Some("warn".into()) } else { log }) {
         return end(Exit::Usage, &error);
     }
     if cli.check_config {

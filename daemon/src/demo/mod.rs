@@ -3,6 +3,7 @@
 pub mod broker;
 mod stage;
 mod story;
+mod talk;
 mod timeline;
 
 pub use story::{Failed, run};

@@ -74,29 +74,15 @@ impl Stage {
         std::fs::write(&config, format!("[server]\nurls = [\"{}\"]\n", self.broker.url())).map_err(io)?;
         let socket = self.socket_directory()?.join(format!("{name}.sock"));
         let log = data.join("imd.log");
-        let program = std::env::current_exe().map_err(io)?;
-        let child = Command::new(program)
-            .arg("--instance")
-            .arg(name)
-            .arg("--config")
-            .arg(&config)
-            .arg("--data-dir")
-            .arg(&data)
-            .arg("--socket")
-            .arg(&socket)
-            .env_remove("IMD_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).map_err(io)?)
-            .spawn()
-            .map_err(io)?;
-        let daemon = Daemon {
+        let mut daemon = Daemon {
             name,
-            child,
+            process: None,
+            config,
+            data,
             socket,
             log,
         };
-        daemon.wait_until_it_answers().await?;
+        daemon.start_again().await?;
         Ok(daemon)
     }
 
@@ -115,14 +101,54 @@ impl Stage {
 /// A daemon: a process that ends with the demo.
 pub(crate) struct Daemon {
     pub(crate) name: &'static str,
-    child: Child,
+    process: Option<Child>,
+    config: PathBuf,
+    data: PathBuf,
     pub(crate) socket: PathBuf,
     log: PathBuf,
 }
 
 impl Daemon {
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.as_ref().map_or(0, Child::id)
+    }
+
+    /// Starts the daemon on the folders it has, and waits until it answers.
+    pub(crate) async fn start_again(&mut self) -> Result<(), Failed> {
+        let name = self.name;
+        let io = |error: std::io::Error| Failed::new(format!("{name}: {error}"));
+        let program = std::env::current_exe().map_err(io)?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(io)?;
+        let process = Command::new(program)
+            .arg("--instance")
+            .arg(name)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("--data-dir")
+            .arg(&self.data)
+            .arg("--socket")
+            .arg(&self.socket)
+            .env_remove("IMD_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(io)?;
+        self.process = Some(process);
+        self.wait_until_it_answers().await
+    }
+
+    /// Kills it with -9, and waits until it is gone.
+    pub(crate) fn kill9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // The folder goes with the demo, so there is nothing to end in order.
+            let _: std::io::Result<()> = process.kill();
+            let _: std::io::Result<std::process::ExitStatus> = process.wait();
+        }
     }
 
     async fn wait_until_it_answers(&self) -> Result<(), Failed> {
@@ -161,9 +187,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // The folder goes with the demo, so there is nothing to end in order.
-        let _: std::io::Result<()> = self.child.kill();
-        let _: std::io::Result<std::process::ExitStatus> = self.child.wait();
+        self.kill9();
     }
 }
 

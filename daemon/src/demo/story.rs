@@ -6,6 +6,7 @@ use imd_client::{Code, ConnectOptions, ConnectionStatus};
 
 use super::broker::Sessions;
 use super::stage::{APP_KEY, App, Called, Daemon, Stage, next};
+use super::talk::talk;
 use super::timeline::Timeline;
 
 /// A step that did not happen.
@@ -31,19 +32,21 @@ pub async fn run(keep: bool) -> Result<(), Failed> {
     timeline.line("broker", &format!("listens at {}", stage.broker.url()));
     let alice = stage.daemon("alice").await?;
     timeline.line("imd alice", &format!("runs, pid {}", alice.pid()));
-    let bob = stage.daemon("bob").await?;
+    let mut bob = stage.daemon("bob").await?;
     timeline.line("imd bob", &format!("runs, pid {}", bob.pid()));
 
     let apps = one_connection(&timeline, &stage, &alice).await?;
     once_only(&timeline, &stage, &apps).await?;
     let bobs = tokens(&timeline, &stage, &bob).await?;
     broker_dies(&timeline, &stage, &apps).await?;
+    let count = talk(&timeline, first(&apps)?, &bobs, &mut bob).await?;
     let laptop = takeover(&timeline, &stage, &apps).await?;
 
     timeline.act(&format!("Every step was seen, in {:.1} s.", timeline.seconds()));
     if keep {
         leave_running(&timeline, &stage, &[&alice, &bob, &laptop]).await?;
     }
+    timeline.text(&format!("\n{count}"));
     drop((apps, bobs));
     Ok(())
 }

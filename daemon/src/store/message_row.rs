@@ -7,22 +7,33 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::rows::{ConversationKey, ConversationKind, Message};
 
-/// A query of messages: `WHERE …` follows. The table is `m`, its conversation `c`.
+/// What [`message`] reads. The table is `m`, its conversation `c`; other columns may follow.
+macro_rules! message_columns {
+    () => {
+        "m.message_id, c.kind, c.target_id, m.uid, m.sender, m.sent_by_me, m.object_name, m.content,
+         m.flags, m.sent_time, m.received_time, m.sent_status, m.code, m.code_text, m.no_receiver,
+         m.unread"
+    };
+}
+
+/// The first column after [`message_columns`].
+pub(super) const AFTER_MESSAGE: usize = 16;
+
+/// A query of messages: `WHERE …` follows.
 macro_rules! select_messages {
     ($rest:literal) => {
         concat!(
-            "SELECT m.message_id, c.kind, c.target_id, m.uid, m.sender, m.sent_by_me, m.object_name, m.content,
-                    m.flags, m.sent_time, m.received_time, m.sent_status, m.code, m.code_text, m.no_receiver,
-                    m.unread
-             FROM messages m JOIN conversations c USING (conversation_id) ",
+            "SELECT ",
+            crate::store::message_row::message_columns!(),
+            " FROM messages m JOIN conversations c USING (conversation_id) ",
             $rest
         )
     };
 }
 
-pub(super) use select_messages;
+pub(super) use {message_columns, select_messages};
 
-/// A row of [`select_messages`].
+/// A row that begins with [`message_columns`].
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     Ok(Message {
         message_id: row.get(0)?,
@@ -44,6 +55,12 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         no_receiver: row.get(14)?,
         unread: row.get(15)?,
     })
+}
+
+/// The message of an outer join.
+pub(super) fn message_if_any(row: &Row<'_>) -> rusqlite::Result<Option<Message>> {
+    let found: Option<i64> = row.get(0)?;
+    found.map(|_| message(row)).transpose()
 }
 
 /// A text column, with a sign for what is no text.

@@ -21,6 +21,7 @@ mod log;
 mod message_row;
 mod migrate;
 mod open;
+pub mod read;
 mod reader;
 pub mod rows;
 mod salvage;

@@ -38,6 +38,11 @@ async fn what_comes_in_waits_for_room_in_its_order_and_all_else_goes_on() {
     let first = receiving(&place, vec![from("bob", "small"), large("a")]).await;
     let second = receiving(&place, vec![from("bob", "b")]).await;
     assert!(!first.is_finished() && !second.is_finished());
+    let told = place.store.full_disk().borrow().clone().unwrap();
+    assert!(
+        told.contains("account.db") && told.contains("make room"),
+        "{told}"
+    );
 
     let large_one = Outgoing {
         content: vec![b'x'; 100_000],
@@ -53,6 +58,8 @@ async fn what_comes_in_waits_for_room_in_its_order_and_all_else_goes_on() {
     place.execute(ROOM).await;
     assert_eq!(first.await.unwrap().unwrap(), [Stored::Fresh, Stored::Fresh]);
     assert_eq!(second.await.unwrap().unwrap(), [Stored::Fresh]);
+    place.store.ping().await.unwrap();
+    assert_eq!(*place.store.full_disk().borrow(), None);
     let log = place.log_in_short().await;
     assert_eq!(log, ["+before 0", "+small 0", "+a 0", "+b 0"]);
     let (_, known) = place.store.enqueue(large_one).await.unwrap();

@@ -15,21 +15,14 @@ use crate::store::rows::{ConversationKey, Page};
 
 const TEXT_MESSAGE: &str = "RC:TxtMsg";
 
-/// The conversation is a column of the index, because going through the matches in all conversations for
-/// those in one takes seconds.
-macro_rules! search_query {
-    () => {
-        concat!(
-            "SELECT ",
-            message_row::message_columns!(),
-            " FROM search CROSS JOIN messages AS m ON m.message_id = search.rowid \
-             CROSS JOIN conversations AS c ON c.conversation_id = m.conversation_id \
-             WHERE search MATCH ?1 AND search.rowid < ?2 ORDER BY search.rowid DESC LIMIT ?3"
-        )
-    };
-}
-
-pub(super) const SEARCH: &str = search_query!();
+/// The conversation is a column of the index: a search in one would else look up every match in all others.
+pub(super) const SEARCH: &str = concat!(
+    "SELECT ",
+    message_row::message_columns!(),
+    " FROM search CROSS JOIN messages AS m ON m.message_id = search.rowid \
+     CROSS JOIN conversations AS c ON c.conversation_id = m.conversation_id \
+     WHERE search MATCH ?1 AND search.rowid < ?2 ORDER BY search.rowid DESC LIMIT ?3"
+);
 
 /// More content than this is not indexed in one go, unless one message alone has more.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;

@@ -138,8 +138,8 @@ fn computed() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// Runs a read often, and says how long it computed and how much it gave. Returns the
-/// median and the 99th percentile.
+/// Runs a read often, and says how long it computed and how much it gave. Returns the median and
+/// the 99th percentile.
 fn measure(what: &str, times: usize, mut read: impl FnMut(usize) -> usize) -> (Duration, Duration) {
     let mut count = 0;
     let mut taken: Vec<Duration> = (0..times)

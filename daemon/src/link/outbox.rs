@@ -169,6 +169,27 @@ impl<V: Vault> Outbox<V> {
         };
     }
 
+    /// The server has closed; `reason`: that of its DISCONNECT, if there was one.
+    pub(super) fn closed_by_server(&mut self, reason: Option<u8>) {
+        if !reason.is_none_or(flight::is_about_a_message) {
+            return;
+        }
+        match self.in_flight.closed_by_server() {
+            Some(Cargo::Message {
+                position, to_group, ..
+            }) => {
+                tracing::warn!(
+                    position,
+                    "given up: the server closes the connection on this message"
+                );
+                self.published
+                    .push((position, flight::given_up(to_group, reason)));
+            }
+            Some(Cargo::Receipts(receipts)) => self.receipts_sent.push(receipts),
+            None => {}
+        }
+    }
+
     /// The connection is gone. What was not sent is loaded again when there is another.
     pub(super) fn link_ended(&mut self) {
         self.online = None;
@@ -276,11 +297,12 @@ impl<V: Vault> Outbox<V> {
     }
 
     fn send(&mut self, session: &mut Session, now: Now) {
-        let Some(window) = self.online.as_ref().map(|online| online.window) else {
+        let Some(allowed) = self.online.as_ref().map(|online| online.window) else {
             return;
         };
         loop {
             let (sent, bytes) = self.in_flight.sent();
+            let window = if self.in_flight.is_careful() { 1 } else { allowed };
             if sent >= window
                 || (sent > 0 && bytes >= WINDOW_BYTES)
                 || session.output().len() >= OUTPUT

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imd_core::account::{Account, UserId};
-use imd_core::io::{Event, Input, LinkEvent, Refusal};
+use imd_core::io::{Event, FaultKind, Input, LinkEvent, Refusal};
 use imd_proto::code::Code;
 use tokio::sync::oneshot;
 
@@ -130,6 +130,12 @@ impl<V: Vault> Driver<V> {
                     match (&event, outbox) {
                         (LinkEvent::Accepted(_), Some(outbox)) => outbox.accepted(&mut up.session),
                         (LinkEvent::LoggedIn, Some(outbox)) => outbox.logged_in(&up.session),
+                        (LinkEvent::ServerDisconnect(words), Some(outbox)) => {
+                            outbox.closed_by_server(Some(words.reason));
+                        }
+                        (LinkEvent::Failed(fault), Some(outbox)) if fault.kind == FaultKind::BareEof => {
+                            outbox.closed_by_server(None);
+                        }
                         _ => {}
                     }
                     self.core.handle(now, Input::Link { epoch, event });

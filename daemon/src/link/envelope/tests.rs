@@ -146,7 +146,8 @@ fn a_topic_that_is_not_ours_is_kept_aside_with_what_it_brought() {
 
 #[test]
 fn what_is_out_of_bounds_is_kept_aside_with_a_reason() {
-    let spoil: [(&str, fn(&mut Envelope)); 11] = [
+    type Spoil = fn(&mut Envelope);
+    let spoil: [(&str, Spoil); 11] = [
         ("uid", |e| e.uid = String::new()),
         ("uid", |e| e.uid = "x".repeat(65)),
         ("uid", |e| e.uid = "a/b".to_owned()),

@@ -285,3 +285,56 @@ fn answers_have_the_codes_of_the_table() {
     let nobody = flight::answer(false, 0x10, &Words::default());
     assert_eq!(nobody, Published::Taken { no_receiver: true });
 }
+
+#[tokio::test]
+async fn a_message_on_which_the_server_closes_is_given_up_and_the_others_go() {
+    let mut test = Test::new();
+    test.vault
+        .enqueue_texts("bob", ["good", "poison", "next", "last"].map(str::to_owned));
+    let mut connections = 0;
+    // The server answers what comes before the poison, and closes on it.
+    while test.vault.row("last").state == 10 {
+        connections += 1;
+        assert!(connections < 10, "{:?}", test.vault.in_state(10));
+        let mut session = session(true, &[]);
+        test.log_in(&mut session);
+        let mut alive = true;
+        while alive {
+            let sent = test.pump(&mut session).await;
+            alive = !sent.is_empty();
+            for (id, uid, _) in sent {
+                if uid == "poison" {
+                    alive = false;
+                    break;
+                }
+                test.answer(&mut session, &bytes_of::puback(id));
+            }
+        }
+        test.outbox.closed_by_server(None);
+        test.outbox.link_ended();
+        test.outbox.settle().await;
+    }
+    let poison = test.vault.row("poison");
+    assert_eq!((poison.state, poison.code), (20, -1));
+    assert!(
+        poison.text.contains("closed the connection without a word"),
+        "{}",
+        poison.text
+    );
+    assert_eq!(test.vault.in_state(30), ["good", "next", "last"]);
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_for_its_own_reasons_fails_no_message() {
+    let mut test = Test::new();
+    test.vault.enqueue_texts("bob", ["m".to_owned()]);
+    for _ in 0..20 {
+        let mut session = session(true, &[]);
+        test.log_in(&mut session);
+        assert_eq!(test.pump(&mut session).await.len(), 1);
+        // Shutting down.
+        test.outbox.closed_by_server(Some(0x8B));
+        test.outbox.link_ended();
+    }
+    assert_eq!(test.vault.in_state(10), ["m"]);
+}

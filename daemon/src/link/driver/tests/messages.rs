@@ -584,6 +584,7 @@ async fn an_mqtt_3_server_is_held_back_without_being_taken_for_dead() {
     let (mut reader, mut writer) = peer.split();
     let server = {
         let written = Arc::clone(&written);
+        let writer = &mut writer;
         async move {
             for id in 1..=count {
                 let uid = format!("m{id:0>60}");

@@ -6,7 +6,7 @@
 
 use std::thread;
 
-use imd_client::{BlockingClient, Client, ConnectOptions, ConversationKey as Key, Error, EventKind};
+use imd_client::{BlockingClient, Client, ConnectOptions, ConversationKey, Error, EventKind};
 use imd_client::{Message, PageOptions, SentStatus, Start};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,50 +20,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = client.blocking();
 
     let (other, options) = (client.clone(), ConnectOptions::new().user_id(me));
-    thread::spawn(move || {
-        other
-            .connect(token.trim_end(), options)
-            .map_err(|error| println!("-- {error}"))
-    });
-    let (other, key) = (client.clone(), Key::private(peer));
-    thread::spawn(move || read(&other, &key).map_err(|error| println!("-- {error}")));
+    thread::spawn(move || tell(other.connect(token.trim_end(), options)));
+    let (other, peers) = (client.clone(), ConversationKey::private(peer));
+    thread::spawn(move || tell(read(&other, &peers)));
     for line in std::io::stdin().lines() {
-        if let Err(error) = client.send_text(peer, line?).accepted() {
-            println!("-- not sent: {error}");
-        }
+        tell(client.send_text(peer, line?).accepted());
     }
     Ok(())
 }
 
 /// Shows the history as soon as the database is open, then all that comes.
-fn read(client: &BlockingClient, key: &Key) -> Result<(), Error> {
+fn read(client: &BlockingClient, key: &ConversationKey) -> Result<(), Error> {
     for event in client.subscribe(Start::Tail) {
         match event?.kind {
             EventKind::Started { .. } => {
                 let page = client.list_messages(key, PageOptions::newest().limit(20))?;
                 page.messages.iter().for_each(show);
             }
-            EventKind::Message(message) | EventKind::MessageState(message)
-                if message.conversation == *key =>
-            {
-                show(&message);
-                client.mark_read(key, Some(message.id))?;
-            }
+            EventKind::Message(message) if message.conversation == *key => show(&message),
+            EventKind::MessageState(message) if message.conversation == *key => show(&message),
             EventKind::Gap(gap) => println!("-- something may be missing: {}", gap.text),
             _ => {}
         }
+        client.mark_read(key, None)?;
     }
     Ok(())
 }
 
 fn show(message: &Message) {
-    // A peer must not steer this terminal.
     let text = message.text().unwrap_or_default().replace(char::is_control, " ");
     let status = message.sent_status.map_or("", SentStatus::name);
-    let failure = message.failure.as_ref().map(|failure| failure.code.to_string());
-    println!(
-        "{}: {text}  {status} {}",
-        message.sender_user_id,
-        failure.unwrap_or_default()
-    );
+    println!("{}: {text}  {status}", message.sender_user_id);
+}
+
+fn tell<T>(outcome: Result<T, Error>) {
+    outcome.map_or_else(|error| println!("-- {error}"), drop);
 }

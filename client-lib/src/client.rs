@@ -210,8 +210,8 @@ impl Client {
         StatusListener::new(self.inner.callbacks.spawn(&self.inner.driver, task))
     }
 
-    /// Sends a message. It is handed to the daemon at once, whether the answer is awaited or not, and in the
-    /// order of the calls.
+    /// Sends a message. It is handed to the daemon at once, whether the answer is awaited or not; those of one
+    /// conversation in the order of the calls.
     ///
     /// What [`Sending::accepted`] has answered is on disk and will be sent once, whatever dies. Without a
     /// connection it waits.

@@ -1,11 +1,14 @@
 //! Sending: accepted, sent, received.
 //!
-//! Requests go out from one queue, in the order of the calls, many at a time. What becomes of the messages is
-//! seen on the log of events, which one subscription per client follows from the first send on. When it finds
+//! Requests that are under way together overtake each other: HTTP/2 keeps no order between streams. So each
+//! conversation has one under way at a time, and conversations do not wait for each other.
+//!
+//! What becomes of the messages is seen on the log of events, which one subscription per client follows from the first send on. When it finds
 //! its place in the log it asks once for every message that is waited for: what changed before that place was
 //! found is in the answer, what changes after it comes as an event.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -13,7 +16,8 @@ use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::get_message_request::Id;
 use imd_proto::imd::v1::message_service_client::MessageServiceClient;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::call::{DEADLINE, Link};
 use crate::driver::Driver;
@@ -24,14 +28,10 @@ use crate::message::{Content, ConversationKey, ConversationType, Direction, Mess
 const NAME: &str = "SendMessage";
 
 /// The most requests under way: with the other calls, less than the streams a daemon allows.
-const MAX_SENDS: u32 = 60;
+const MAX_UNDER_WAY: usize = 60;
 
-/// The most messages that wait to be handed over; what comes then is refused with 90004.
+/// The most messages that have not been answered; what comes then is refused with 90004.
 const MAX_WAITING: usize = 1024;
-
-/// A request up to this size is one HTTP/2 frame, and such requests arrive in the order they were made. A
-/// larger one is on its way alone.
-const ONE_FRAME: usize = 15 * 1024;
 
 /// A message on its way. Dropping it stops waiting and cancels nothing.
 ///
@@ -245,7 +245,7 @@ struct Entries {
     /// An app may send the same uid again while it waits for the first.
     by_uid: HashMap<String, Vec<Weak<Followed>>>,
     is_watched: bool,
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::UnboundedSender<Job>>,
 }
 
 impl Register {
@@ -305,15 +305,27 @@ impl Register {
 }
 
 /// Takes the messages of one client to the daemon.
-#[derive(Default)]
 pub(crate) struct Courier {
     register: Arc<Register>,
+    /// It bounds the queue.
+    room: Arc<Semaphore>,
 }
 
 struct Job {
+    conversation: ConversationKey,
     request: v1::SendMessageRequest,
     /// Nobody may be waiting any longer.
     followed: Weak<Followed>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Default for Courier {
+    fn default() -> Self {
+        Self {
+            register: Arc::default(),
+            room: Arc::new(Semaphore::new(MAX_WAITING)),
+        }
+    }
 }
 
 impl Courier {
@@ -334,7 +346,7 @@ impl Courier {
                 Content::MAX_BYTES
             );
             followed.refused(Error::new(Code::RC_MSG_CONTENT_EXCEED_LIMIT, text, Sent::No));
-        } else {
+        } else if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
             let request = v1::SendMessageRequest {
                 conversation: Some(conversation.to_wire()),
                 object_name: content.object_name,
@@ -343,13 +355,16 @@ impl Courier {
                 flags,
             };
             let job = Job {
+                conversation: conversation.clone(),
                 request,
                 followed: Arc::downgrade(&followed),
+                _place: place,
             };
-            if self.start(driver, link).try_send(job).is_err() {
-                let text = format!("{MAX_WAITING} messages of this client are waiting already");
-                followed.refused(Error::new(Code::IMD_TOO_MANY, text, Sent::No));
-            }
+            // Its reader ends with the library's thread alone.
+            let _ = self.start(driver, link).send(job);
+        } else {
+            let text = format!("{MAX_WAITING} messages of this client are waiting already");
+            followed.refused(Error::new(Code::IMD_TOO_MANY, text, Sent::No));
         }
         Sending {
             followed,
@@ -358,14 +373,14 @@ impl Courier {
     }
 
     /// Starts what is not running.
-    fn start(&self, driver: &Driver, link: &Arc<Link>) -> mpsc::Sender<Job> {
+    fn start(&self, driver: &Driver, link: &Arc<Link>) -> mpsc::UnboundedSender<Job> {
         let mut entries = self.register.lock();
         if !entries.is_watched {
             entries.is_watched = true;
             driver.spawn(watch_log(Arc::clone(link), Arc::clone(&self.register)));
         }
         let queue = entries.queue.get_or_insert_with(|| {
-            let (queue, jobs) = mpsc::channel(MAX_WAITING);
+            let (queue, jobs) = mpsc::unbounded_channel();
             driver.spawn(hand_over(Arc::clone(link), jobs));
             queue
         });
@@ -378,31 +393,54 @@ impl Courier {
     }
 }
 
-/// Makes the requests, in the order of the queue.
-async fn hand_over(link: Arc<Link>, mut jobs: mpsc::Receiver<Job>) {
-    let room = Arc::new(Semaphore::new(MAX_SENDS as usize));
-    while let Some(Job { request, followed }) = jobs.recv().await {
-        let needed = if request.content.len() <= ONE_FRAME {
-            1
-        } else {
-            MAX_SENDS
-        };
-        // It is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_many_owned(needed).await else {
-            return;
-        };
-        let link = Arc::clone(&link);
-        tokio::spawn(async move {
-            let answer = link.exchange(NAME, DEADLINE, request, |channel, request| async {
-                MessageServiceClient::new(channel).send_message(request).await
-            });
-            let answer = answer.await;
-            drop(permit);
-            if let Some(followed) = followed.upgrade() {
-                tell(&followed, answer);
+/// Makes the requests: in the order of the queue, as far as they are of one conversation.
+async fn hand_over(link: Arc<Link>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
+    // The conversations that have a request under way, and what follows it.
+    let mut busy: HashMap<ConversationKey, VecDeque<Job>> = HashMap::new();
+    let mut under_way = JoinSet::new();
+    loop {
+        let next = tokio::select! {
+            Some(done) = under_way.join_next() => {
+                // A task ends otherwise only with the runtime.
+                let Ok(conversation) = done else { return };
+                let next = busy.get_mut(&conversation).and_then(VecDeque::pop_front);
+                if next.is_none() {
+                    busy.remove(&conversation);
+                }
+                next
             }
-        });
+            Some(job) = jobs.recv() => {
+                match busy.entry(job.conversation.clone()) {
+                    Entry::Occupied(mut behind) => {
+                        behind.get_mut().push_back(job);
+                        None
+                    }
+                    Entry::Vacant(free) => {
+                        free.insert(VecDeque::new());
+                        Some(job)
+                    }
+                }
+            }
+            else => return,
+        };
+        if let Some(job) = next {
+            under_way.spawn(make(Arc::clone(&link), Arc::clone(&room), job));
+        }
     }
+}
+
+async fn make(link: Arc<Link>, room: Arc<Semaphore>, job: Job) -> ConversationKey {
+    // The semaphore is never closed.
+    let _turn = room.acquire().await;
+    let answer = link.exchange(NAME, DEADLINE, job.request, |channel, request| async {
+        MessageServiceClient::new(channel).send_message(request).await
+    });
+    let answer = answer.await;
+    if let Some(followed) = job.followed.upgrade() {
+        tell(&followed, answer);
+    }
+    job.conversation
 }
 
 fn tell(followed: &Followed, answer: Result<v1::SendMessageResponse, Error>) {

@@ -3,6 +3,8 @@
 
 #![expect(dead_code, reason = "each test binary uses another part of it")]
 
+pub(crate) mod archive;
+
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -13,6 +15,10 @@ use imd_proto::imd::v1;
 use imd_proto::imd::v1::admin_service_server::{AdminService, AdminServiceServer};
 use imd_proto::imd::v1::bind_response::Event as BindEvent;
 use imd_proto::imd::v1::connect_response::Event as ConnectEvent;
+use imd_proto::imd::v1::conversation_service_server::ConversationServiceServer;
+use imd_proto::imd::v1::event_service_server::EventServiceServer;
+use imd_proto::imd::v1::group_service_server::GroupServiceServer;
+use imd_proto::imd::v1::message_service_server::MessageServiceServer;
 use imd_proto::imd::v1::session_service_server::{SessionService, SessionServiceServer};
 use imd_proto::status::to_status;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -52,6 +58,7 @@ pub(crate) struct Script {
     pub(crate) bindings: Arc<Mutex<Vec<String>>>,
     /// How many Bind streams are open.
     pub(crate) bound: watch::Sender<usize>,
+    pub(crate) archive: archive::Archive,
     events: broadcast::Sender<BindEvent>,
 }
 
@@ -69,6 +76,7 @@ impl Default for Script {
             app_keys: Arc::default(),
             bindings: Arc::default(),
             bound: watch::Sender::default(),
+            archive: archive::Archive::default(),
             events: broadcast::Sender::new(64),
         }
     }
@@ -152,6 +160,13 @@ impl Script {
     pub(crate) fn wait_for_call(&self, name: &str) {
         let mut calls = self.calls.subscribe();
         wait(calls.wait_for(|calls| calls.iter().any(|call| call == name))).unwrap();
+    }
+
+    /// Waits until so many follow the events.
+    #[track_caller]
+    pub(crate) fn wait_for_subscribed(&self, count: usize) {
+        let mut subscribed = self.archive.subscribed.subscribe();
+        wait(subscribed.wait_for(|subscribed| *subscribed == count)).unwrap();
     }
 
     /// Waits until so many apps are bound.
@@ -260,7 +275,11 @@ async fn serve(listener: tokio::net::UnixListener, script: Script) {
     });
     tonic::transport::Server::builder()
         .add_service(SessionServiceServer::new(script.clone()))
-        .add_service(AdminServiceServer::new(script))
+        .add_service(AdminServiceServer::new(script.clone()))
+        .add_service(MessageServiceServer::new(script.clone()))
+        .add_service(EventServiceServer::new(script.clone()))
+        .add_service(ConversationServiceServer::new(script.clone()))
+        .add_service(GroupServiceServer::new(script))
         .serve_with_incoming(ReceiverStream::new(incoming))
         .await
         .unwrap();

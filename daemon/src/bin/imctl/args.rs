@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// Looks at the imd daemon, connects it, and finds out what is wrong.
@@ -40,7 +40,7 @@ pub(crate) struct Daemon {
 pub(crate) enum Command {
     /// Show the status of the connection
     Status,
-    /// Print the status, then a line for each change, until Ctrl-C
+    /// Print the status, then each change of it, each message and each gap, until Ctrl-C
     Watch,
     /// Wait for the connection
     Wait(Wait),
@@ -50,6 +50,40 @@ pub(crate) enum Command {
     Disconnect,
     /// End the connection for every app, end the session at the server and erase the token
     Logout,
+    /// Send a text, and print its uid once it is in the outbox, on disk
+    Send(Send),
+    /// Show the newest messages of a conversation, oldest first
+    History(History),
+    /// List the conversations: pinned ones first, then by the last message
+    Conversations {
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit())]
+        limit: u32,
+    },
+    /// Search in all messages, newest first
+    Search {
+        /// Words, beginnings of words, or Chinese, Japanese and Korean characters in a row
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        text: String,
+
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit())]
+        limit: u32,
+    },
+    /// List what waits to be sent or to be received by the peer, and what has failed
+    Outbox,
+    /// List the groups whose messages are wanted
+    Groups,
+    /// Join a group
+    Join {
+        /// The group's id
+        group: String,
+    },
+    /// Quit a group; its messages stay
+    Quit {
+        /// The group's id
+        group: String,
+    },
     /// List the apps that are bound
     Apps,
     /// List the status changes of this run of the daemon, oldest first
@@ -63,6 +97,74 @@ pub(crate) enum Command {
         /// The shell it is for
         shell: Shell,
     },
+}
+
+/// How many rows a command may be asked for.
+fn limit() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=10_000)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    #[command(flatten)]
+    pub(crate) to: To,
+
+    /// The text, - for standard input
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) text: String,
+
+    /// Wait until the server has it, or the peer's daemon
+    #[arg(long, value_name = "STATE")]
+    pub(crate) wait: Option<Until>,
+
+    /// Wait no longer than so many seconds: exit status 4, and the message stays in the outbox
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    pub(crate) timeout: Option<u32>,
+}
+
+/// What `send` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    Sent,
+    Received,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct To {
+    /// To this user
+    #[arg(long, value_name = "USER")]
+    pub(crate) to: Option<String>,
+
+    /// To this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) with: With,
+
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit())]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct With {
+    /// With this user
+    #[arg(long, value_name = "USER")]
+    pub(crate) with: Option<String>,
+
+    /// Of this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+
+    /// What the server side has to say
+    #[arg(long)]
+    pub(crate) system: bool,
 }
 
 #[derive(Debug, Args)]
@@ -190,6 +292,27 @@ mod tests {
                 panic!("it is connect");
             };
             assert_eq!(connect.limit(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_message_has_one_receiver_and_a_timeout_only_where_it_is_waited_for() {
+        for line in [
+            "imctl send hello",
+            "imctl send --to bob --group team hello",
+            "imctl send --to bob",
+            "imctl send --to bob --timeout 5 hello",
+            "imctl history",
+            "imctl history --with bob --limit 0",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        for line in [
+            "imctl send --to bob -",
+            "imctl send --group team --wait received --timeout 5 hello",
+            "imctl history --system --limit 200",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
         }
     }
 

@@ -4,14 +4,20 @@ mod account;
 mod apps;
 mod args;
 mod clock;
+mod conversations;
 mod doctor;
+mod groups;
 mod history;
+mod messages;
 mod output;
 mod progress;
 mod secret;
+mod send;
 mod shapes;
 mod status;
+mod table;
 mod token;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -39,11 +45,23 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     let Arguments { daemon, command, .. } = arguments;
     match command {
         Command::Status => status::show(&observer(&daemon).await?, output).await,
-        Command::Watch => status::watch(&observer(&daemon).await?, output).await,
+        Command::Watch => watch::watch(&observer(&daemon).await?, output).await,
         Command::Wait(wait) => status::wait(&observer(&daemon).await?, &wait, output).await,
         Command::Connect(connect) => account::connect(&daemon, connect, output).await,
         Command::Disconnect => account::disconnect(&observer(&daemon).await?, output).await,
         Command::Logout => account::logout(&observer(&daemon).await?, output).await,
+        Command::Send(send) => send::send(&observer(&daemon).await?, send, output).await,
+        Command::History(history) => messages::history(&observer(&daemon).await?, history, output).await,
+        Command::Conversations { limit } => {
+            conversations::list(&observer(&daemon).await?, limit, output).await
+        }
+        Command::Search { text, limit } => {
+            messages::search(&observer(&daemon).await?, &text, limit, output).await
+        }
+        Command::Outbox => messages::outbox(&observer(&daemon).await?, output).await,
+        Command::Groups => groups::list(&observer(&daemon).await?, output).await,
+        Command::Join { group } => groups::join(&observer(&daemon).await?, group).await,
+        Command::Quit { group } => groups::quit(&observer(&daemon).await?, group).await,
         Command::Apps => apps::list(&observer(&daemon).await?, output).await,
         Command::Timeline => history::timeline(&observer(&daemon).await?, output).await,
         Command::Doctor(doctor) => doctor::examine(&daemon, &doctor, output).await,

@@ -158,6 +158,23 @@ pub(crate) async fn unread() {
     }
 }
 
+/// A text of others, on one line: what would steer the terminal, or turn the line's direction, is shown as it
+/// is written in Rust.
+pub(crate) fn plain(text: &str) -> String {
+    let steers = |letter: char| {
+        letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if steers(letter) {
+            plain.extend(letter.escape_default());
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain
+}
+
 /// Words for people, on standard error.
 pub(crate) fn say(words: &str) {
     // With standard error closed there is no one to tell.
@@ -195,6 +212,14 @@ mod tests {
     fn colours_are_used_only_where_they_are_wanted() {
         assert_eq!(output(false).paint(Mood::Good, "CONNECTED"), "CONNECTED");
         assert!(output(true).paint(Mood::Good, "CONNECTED").starts_with('\u{1b}'));
+    }
+
+    #[test]
+    fn a_text_of_others_does_not_steer_the_terminal() {
+        assert_eq!(
+            plain("开会 \"at\" 9\n\u{1b}[2J\u{202e}x"),
+            "开会 \"at\" 9\\n\\u{1b}[2J\\u{202e}x"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The objects of `--json`. Fields are only ever added.
 
+mod messages;
+
 use std::time::SystemTime;
 
 use imd_client::admin::{App, ConnectPhase, Finding, StatusChange, Verdict};
@@ -7,6 +9,8 @@ use imd_client::{Code, Network, OfflineSync};
 use serde::Serialize;
 
 use crate::clock::rfc3339;
+
+pub(crate) use messages::{Conversation, Event, Group, Message, event_name};
 
 /// The state of the connection.
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! `status`, `watch` and `wait`.
+//! `status` and `wait`.
 
 use std::time::Duration;
 
@@ -44,25 +44,8 @@ pub(crate) fn print(status: &Status, output: &mut Output) -> Result<(), Failure>
     })
 }
 
-/// Prints the status, then every change.
-pub(crate) async fn watch(client: &Client, output: &mut Output) -> Result<(), Failure> {
-    let mut changes = client.connection_status_changes();
-    let mut unread = std::pin::pin!(output::unread());
-    loop {
-        let status = tokio::select! {
-            status = changes.next() => status,
-            () = &mut unread => return Err(Failure::Closed),
-        };
-        let Some(status) = status else { break };
-        output.print(&shapes::Status::from(&*status), |output| line(&status, output))?;
-        if status.is_daemon_lost() {
-            return Err(Failure::own(Code::IPC_DISCONNECT, status.reason.clone()));
-        }
-    }
-    Ok(())
-}
-
-fn line(status: &Status, output: &Output) -> String {
+/// A change, on one line.
+pub(crate) fn line(status: &Status, output: &Output) -> String {
     let time = clock::time_of_day(status.changed.unwrap_or_else(clock::now));
     let mut line = format!("{time}  {}", painted(status, output));
     for part in [

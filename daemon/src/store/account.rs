@@ -15,6 +15,9 @@ use super::damage::{self, is_damage};
 use super::{check, files, migrate};
 use crate::paths;
 
+/// No table has had so many rows; SQLite would say that the disk is full when it runs out of ids.
+pub(super) const LARGEST_ID: i64 = 1 << 52;
+
 /// Whose database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountKey {
@@ -226,6 +229,10 @@ fn attempt(path: &Path, key: &AccountKey, thoroughness: Thoroughness) -> Result<
     configure(&connection)?;
     migrate::migrate(&mut connection, version, key)?;
     verify(&connection, key)?;
+    if read_all {
+        mend_indexes(&connection)?;
+    }
+    recount_outbox(&connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(connection)
 }
@@ -260,8 +267,60 @@ fn verify(connection: &Connection, key: &AccountKey) -> Result<(), Trouble> {
         user_id: read_meta(connection, "user_id")?,
     };
     read_meta(connection, "epoch")?;
+    let counters = connection
+        .prepare("SELECT name, seq FROM sqlite_sequence")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(String, i64)>>>()?;
+    for (table, used) in counters {
+        let largest = format!(
+            "SELECT coalesce(max(rowid), 0) FROM \"{}\"",
+            table.replace('"', "\"\"")
+        );
+        let largest: i64 = connection.query_row(&largest, [], |row| row.get(0))?;
+        if used.max(largest) > LARGEST_ID {
+            return Err(Trouble::Damaged(format!(
+                "the table {table} has no room for another row"
+            )));
+        }
+    }
     if found != *key {
         return Err(Trouble::Unusable(format!("it is the database of {found}")));
+    }
+    Ok(())
+}
+
+/// A damaged index is made again from its table. What is then still contradictory is damage.
+fn mend_indexes(connection: &Connection) -> Result<(), Trouble> {
+    let Some(found) = check::whole_check(connection)? else {
+        return Ok(());
+    };
+    connection.execute_batch("REINDEX")?;
+    if let Some(found) = check::whole_check(connection)? {
+        return Err(Trouble::Damaged(found));
+    }
+    tracing::warn!(
+        found,
+        "an index of the database was damaged, and has been made again"
+    );
+    Ok(())
+}
+
+/// The count decides whether anything can be sent, so it is not believed for ever.
+fn recount_outbox(connection: &Connection) -> rusqlite::Result<()> {
+    const COUNTED: &str = "SELECT 1, count(*), coalesce(sum(bytes), 0) FROM outbox WHERE state = 10";
+    let is_right = connection
+        .prepare(&format!(
+            "SELECT row, messages, bytes FROM outbox_size EXCEPT {COUNTED}"
+        ))?
+        .query([])?
+        .next()?
+        .is_none();
+    let rows: i64 = connection.query_row("SELECT count(*) FROM outbox_size", [], |row| row.get(0))?;
+    if !is_right || rows != 1 {
+        connection.execute(
+            &format!("INSERT OR REPLACE INTO outbox_size (row, messages, bytes) {COUNTED}"),
+            [],
+        )?;
     }
     Ok(())
 }

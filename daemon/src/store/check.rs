@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use tokio::sync::oneshot;
 
 use super::files;
@@ -126,6 +126,18 @@ fn run(path: &Path) -> QuickCheck {
 pub(super) fn quick_check(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     Ok(if found == "ok" { None } else { Some(found) })
+}
+
+/// The indexes against their tables, and the references, besides; the first damage found. It takes longer.
+pub(super) fn whole_check(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return Ok(Some(found));
+    }
+    let dangling: Option<String> = connection
+        .query_row("PRAGMA foreign_key_check", [], |row| row.get(0))
+        .optional()?;
+    Ok(dangling.map(|table| format!("the table {table} refers to rows that are not there")))
 }
 
 fn size(path: &Path) -> u64 {

@@ -28,9 +28,46 @@ impl Fault {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => Self::Disk(error.to_string()),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damage(error.to_string()),
-            Some(_) | None => Self::Database(error.to_string()),
+            Some(ErrorCode::ConstraintViolation) if is_contradiction(error) => {
+                Self::Damage(error.to_string())
+            }
+            Some(_) => Self::Database(error.to_string()),
+            None if is_odd_value(error) => Self::Damage(error.to_string()),
+            None => Self::Database(error.to_string()),
         }
     }
+}
+
+/// A row is missing that another one is about, or is there twice: an index and its table do not agree.
+fn is_contradiction(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{
+        SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID,
+        SQLITE_CONSTRAINT_UNIQUE,
+    };
+    error.sqlite_error().is_some_and(|error| {
+        [
+            SQLITE_CONSTRAINT_FOREIGNKEY,
+            SQLITE_CONSTRAINT_PRIMARYKEY,
+            SQLITE_CONSTRAINT_ROWID,
+            SQLITE_CONSTRAINT_UNIQUE,
+        ]
+        .contains(&error.extended_code)
+    })
+}
+
+/// A column holds what imd never writes into it.
+fn is_odd_value(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
+    };
+    matches!(
+        error,
+        FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | InvalidColumnType(..)
+            | QueryReturnedNoRows
+            | Utf8Error(..)
+    )
 }
 
 impl From<Fault> for StoreError {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::read;
 use super::write::housekeeping;
 
 /// It begins when so long nothing has been committed …
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) type Work = fn(&Transaction<'_>) -> rusqlite::Result<bool>;
 
 /// Done after other commits, until there is no more. Each call is a short transaction of its own.
-const AFTER_COMMITS: &[Work] = &[];
+const AFTER_COMMITS: &[Work] = &[read::index_when_idle];
 
 /// Done when a database is opened, and then every hour.
 const HOURLY: &[Work] = &[housekeeping::trim_events, housekeeping::trim_seen];

@@ -187,7 +187,7 @@ mod tests {
         let read: Vec<_> = statement
             .query_map([], |row| {
                 let detail: String = row.get(2)?;
-                Ok(super::content(row.get(0)?, row.get(1)?, &detail, None))
+                Ok(content(row.get(0)?, row.get(1)?, &detail, None))
             })
             .unwrap()
             .map(Result::unwrap)

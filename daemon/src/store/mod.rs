@@ -20,6 +20,8 @@ mod installation;
 mod log;
 mod message_row;
 mod migrate;
+mod open;
+pub mod read;
 mod reader;
 pub mod rows;
 mod salvage;
@@ -42,10 +44,11 @@ pub use check::{AccountCheck, AccountReport, QuickCheck};
 pub use session::{Secret, Session};
 
 use group_commit::Task;
+use open::Published;
 use reader::{Read, ReadSide};
 use rows::Tip;
 use session::SessionFile;
-use thread::{Job, Published, Worker};
+use thread::{Job, Worker};
 
 const QUEUE: usize = group_commit::MAX_WRITES;
 const READS: usize = 64;
@@ -123,6 +126,7 @@ struct Shared {
     installation: String,
     tip: watch::Receiver<Tip>,
     outbox: watch::Receiver<u64>,
+    full_disk: watch::Receiver<Option<String>>,
     /// Somebody has seen damage in the open database: the next open reads all of it.
     suspect: Arc<AtomicBool>,
     /// How long a message is known to have been stored.
@@ -149,6 +153,7 @@ impl Store {
         let (reads, read_queue) = mpsc::channel(READS);
         let (tip_sender, tip) = watch::channel(Tip::default());
         let (outbox_sender, outbox) = watch::channel(0);
+        let (full_disk_sender, full_disk) = watch::channel(None);
         let suspect = Arc::new(AtomicBool::new(false));
         let read_side = ReadSide::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -162,6 +167,7 @@ impl Store {
             Published {
                 tip: tip_sender,
                 outbox: outbox_sender,
+                full_disk: full_disk_sender,
             },
             runtime,
             Arc::clone(&suspect),
@@ -177,6 +183,7 @@ impl Store {
             installation,
             tip,
             outbox,
+            full_disk,
             suspect,
             seen_for: session_expiry.saturating_add(SEEN_BEYOND_SESSION),
             receives: Arc::new(Semaphore::new(RECEIVES)),
@@ -261,6 +268,12 @@ impl Store {
     #[must_use]
     pub fn outbox_changed(&self) -> watch::Receiver<u64> {
         self.shared.outbox.clone()
+    }
+
+    /// Why what comes in is not stored at the moment, and what to do, for people to read.
+    #[must_use]
+    pub fn full_disk(&self) -> watch::Receiver<Option<String>> {
+        self.shared.full_disk.clone()
     }
 
     /// Does this in the open account's database; answers when it is committed.

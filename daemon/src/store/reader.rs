@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -17,22 +17,22 @@ use super::group_commit::Fault;
 pub(super) struct ReadSide(Arc<Mutex<Option<Connection>>>);
 
 impl ReadSide {
-    /// Opens the database at this path for reading.
-    pub(super) fn open(&self, path: &Path) -> rusqlite::Result<()> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        connection.pragma_update(None, "query_only", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
-        connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
-        Ok(())
+    /// No read runs while this is held.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    pub(super) fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
+/// Opens the database at this path for reading.
+pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
+    Ok(connection)
 }
 
 /// One read, with the connection, if an account is open.
@@ -41,7 +41,7 @@ pub(super) type Read = Box<dyn FnOnce(Option<&Connection>) + Send>;
 /// Reads one after the other until the last handle is gone.
 pub(super) fn run(side: &ReadSide, mut reads: mpsc::Receiver<Read>) {
     while let Some(read) = reads.blocking_recv() {
-        read(side.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref());
+        read(side.lock().as_ref());
     }
 }
 

@@ -11,8 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, params_from_iter};
 
-/// A row id or a counter beyond this is damage. It would leave no room for those to come.
-const LARGEST: u64 = 1 << 52;
+use super::account::LARGEST_ID;
 
 /// How long a message is known that is in no readable list of known ones: as with the longest session that
 /// is usual.
@@ -313,7 +312,9 @@ fn one_row(old: &Connection, sql: &str, id: &Value) -> Option<Vec<Value>> {
 fn values(row: &Row<'_>, columns: usize) -> Option<Vec<Value>> {
     (0..columns)
         .map(|column| match row.get_ref(column).ok()? {
-            ValueRef::Integer(value) if value.unsigned_abs() <= LARGEST => Some(Value::Integer(value)),
+            ValueRef::Integer(value) if value.unsigned_abs() <= LARGEST_ID.unsigned_abs() => {
+                Some(Value::Integer(value))
+            }
             ValueRef::Text(bytes) => Some(Value::Text(str::from_utf8(bytes).ok()?.to_owned())),
             ValueRef::Blob(bytes) => Some(Value::Blob(bytes.to_owned())),
             ValueRef::Integer(_) | ValueRef::Null | ValueRef::Real(_) => None,

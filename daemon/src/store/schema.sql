@@ -167,7 +167,8 @@ CREATE TABLE unreadable (
 CREATE TABLE search_queue (
     message_id INTEGER PRIMARY KEY
 ) STRICT;
--- The index over the messages' words; its row id is the message's. It holds no text of its own.
+-- The index over the messages' words; its row id is the message's. It holds no text of its own. `conversation`
+-- is the conversation's number: a search in one conversation would else look at the matches in all of them.
 CREATE VIRTUAL TABLE search USING fts5 (
-    tokens, content = '', contentless_delete = 1, tokenize = 'unicode61'
+    tokens, conversation, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );

@@ -125,7 +125,7 @@ async fn damage_the_check_finds_is_repaired_at_the_next_open() {
     let path = database(&store).await;
     // Closed, so that its pages are in the file and in nobody's cache.
     store.open_account(key("bob")).await.unwrap();
-    let filler = rusqlite::Connection::open(&path).unwrap();
+    let filler = Connection::open(&path).unwrap();
     filler
         .execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
@@ -134,7 +134,8 @@ async fn damage_the_check_finds_is_repaired_at_the_next_open() {
         .unwrap();
     filler.close().unwrap();
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&[0xa5; 4096], 5 * 4096).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.write_all_at(&[0xa5; 4096], length - 5 * 4096).unwrap();
     assert_eq!(store.open_account(key("alice")).await.unwrap(), first);
 
     let report = store.check().await.unwrap().account.unwrap();

@@ -5,23 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
 use super::account::{Account, AccountKey, OpenError, OpenedAccount, Thoroughness};
 use super::check::{AccountCheck, Checker};
-use super::group_commit::{self, Fault, MAX_BYTES, MAX_WRITES, Tried, Write};
-use super::idle::Idle;
+use super::group_commit::{Fault, MAX_BYTES, MAX_WRITES, Tried, Write};
+use super::open::{Open, Published, now};
 use super::reader::ReadSide;
-use super::rows::Tip;
 use super::session::{Session, SessionFile};
-use crate::clock;
-
-/// How long a full disk is left alone, doubling.
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(64);
+use super::{StoreError, reader};
 
 /// A database that was found whole is not read from end to end again before this, whatever is said of it.
 const CHECKED_FOR: Duration = Duration::from_mins(10);
@@ -49,12 +42,6 @@ pub(super) enum Job {
     },
 }
 
-/// Who is told of commits.
-pub(super) struct Published {
-    pub(super) tip: watch::Sender<Tip>,
-    pub(super) outbox: watch::Sender<u64>,
-}
-
 pub(super) struct Worker {
     data_dir: PathBuf,
     session_file: SessionFile,
@@ -66,25 +53,6 @@ pub(super) struct Worker {
     checker: Checker,
     /// Somebody has seen damage in the open database: the next open reads all of it.
     suspect: Arc<AtomicBool>,
-}
-
-/// The open account, and what waits for it.
-struct Open {
-    account: Account,
-    epoch: String,
-    /// What happened to the database, for the next one who opens it.
-    note: Option<String>,
-    /// When all of it was read, and no damage found.
-    found_whole: Option<Duration>,
-    idle: Idle,
-    stalled: Option<Stalled>,
-}
-
-/// Writes that wait until the disk has room. Times are on the boot clock.
-struct Stalled {
-    writes: Vec<Box<dyn Write>>,
-    delay: Duration,
-    at: Duration,
 }
 
 enum Woken {
@@ -245,24 +213,23 @@ impl Worker {
         thoroughness: Thoroughness,
     ) -> Result<OpenedAccount, OpenError> {
         self.suspect.store(false, Ordering::Relaxed);
+        // Reads wait for the end of it.
+        let read_side = self.read_side.clone();
+        let mut reading = read_side.lock();
         // Closed before another is opened, and before a damaged one is moved.
-        self.close();
+        *reading = None;
+        self.account = None;
         let (account, opened) = Account::open(&self.data_dir.join("accounts"), key, thoroughness)?;
-        self.read_side.open(account.path()).map_err(|error| OpenError {
+        let connection = reader::open(account.path()).map_err(|error| OpenError {
             text: format!(
                 "the database {} of {key} cannot be opened for reading: {error}",
                 account.path().display()
             ),
         })?;
-        let open = self.account.insert(Open {
-            account,
-            epoch: opened.epoch.clone(),
-            note: None,
-            found_whole: None,
-            idle: Idle::new(now()),
-            stalled: None,
-        });
+        *reading = Some(connection);
+        let open = self.account.insert(Open::new(account, opened.epoch.clone()));
         open.publish(&self.published);
+        self.published.full_disk.send_replace(None);
         // What was to be published before this is to be published still.
         self.published.outbox.send_modify(|_| {});
         Ok(opened)
@@ -270,113 +237,9 @@ impl Worker {
 
     /// What waits for a full disk is given up: it has not been answered, so whoever sent it brings it again.
     fn close(&mut self) {
-        self.read_side.close();
+        *self.read_side.lock() = None;
         self.account = None;
     }
-}
-
-impl Open {
-    /// When [`Open::do_what_is_due`] has something to do.
-    fn due(&self) -> Duration {
-        let idle = self.idle.due();
-        self.stalled.as_ref().map_or(idle, |stalled| idle.min(stalled.at))
-    }
-
-    fn do_what_is_due(&mut self, published: &Published, suspect: &AtomicBool) {
-        let now = now();
-        if self.idle.due() <= now {
-            self.idle.run(self.account.connection(), now);
-        }
-        if let Some(mut stalled) = self.stalled.take_if(|stalled| stalled.at <= now) {
-            // Whoever has gone will bring it again.
-            stalled.writes.retain(|write| !write.is_abandoned());
-            self.commit(stalled.writes, stalled.delay * 2, published, suspect);
-            if self.stalled.is_none() {
-                tracing::info!("what had waited for room on the disk is stored");
-            }
-        }
-    }
-
-    /// While some wait for room, what has to stay behind them waits too.
-    fn write(&mut self, mut writes: Vec<Box<dyn Write>>, published: &Published, suspect: &AtomicBool) {
-        if let Some(stalled) = &mut self.stalled {
-            stalled
-                .writes
-                .extend(writes.extract_if(.., |write| write.is_kept()));
-        }
-        self.commit(writes, FIRST_DELAY, published, suspect);
-    }
-
-    fn commit(
-        &mut self,
-        writes: Vec<Box<dyn Write>>,
-        delay: Duration,
-        published: &Published,
-        suspect: &AtomicBool,
-    ) {
-        if writes.is_empty() {
-            return;
-        }
-        let before = self.account.connection().total_changes();
-        let tried = group_commit::commit(self.account.connection(), writes);
-        if tried.has_found_damage() {
-            tracing::warn!("a write has found damage: the whole database is checked");
-            suspect.store(true, Ordering::Relaxed);
-        }
-        if self.account.connection().total_changes() != before {
-            self.publish(published);
-            self.idle.committed(now());
-        }
-        let Some(kept) = tried.answer() else { return };
-        let delay = delay.min(LONGEST_DELAY);
-        tracing::warn!(
-            database = %self.account.path().display(), error = kept.why, retry_in = delay.as_secs(),
-            "messages that came in cannot be stored, and are not acknowledged. Make room on this file system"
-        );
-        self.stalled = Some(Stalled {
-            writes: kept.writes,
-            delay,
-            at: now() + delay,
-        });
-    }
-
-    /// Tells how far the log is, and that there is something to publish. Both stand in SQLite's own counters
-    /// of row ids, so no write can forget to say it.
-    fn publish(&mut self, published: &Published) {
-        match counters(self.account.connection()) {
-            Ok((events, outbox)) => {
-                published.tip.send_if_modified(|tip| {
-                    let moved = tip.newest != events || tip.epoch != self.epoch;
-                    if moved {
-                        tip.epoch.clone_from(&self.epoch);
-                        tip.newest = events;
-                    }
-                    moved
-                });
-                published
-                    .outbox
-                    .send_if_modified(|value| std::mem::replace(value, outbox) != outbox);
-            }
-            Err(error) => tracing::warn!(%error, "how far the log is cannot be read"),
-        }
-    }
-}
-
-fn counters(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    connection
-        .prepare_cached(
-            "SELECT coalesce(sum(CASE WHEN name = 'events' THEN seq END), 0),
-                    coalesce(sum(CASE WHEN name IN ('outbox', 'receipts_due') THEN seq END), 0)
-             FROM sqlite_sequence",
-        )?
-        .query_row([], |row| {
-            let count = |column| row.get(column).map(i64::unsigned_abs);
-            Ok((count(0)?, count(1)?))
-        })
-}
-
-fn now() -> Duration {
-    clock::now().boot.as_duration()
 }
 
 fn reply<T>(answer: oneshot::Sender<T>, value: T) {

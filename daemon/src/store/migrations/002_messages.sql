@@ -118,5 +118,5 @@ CREATE TABLE search_queue (
     message_id INTEGER PRIMARY KEY
 ) STRICT;
 CREATE VIRTUAL TABLE search USING fts5 (
-    tokens, content = '', contentless_delete = 1, tokenize = 'unicode61'
+    tokens, conversation, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );

@@ -2,7 +2,7 @@
 
 use super::now;
 use crate::store::rows::Group;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, message_row};
 
 impl Store {
     /// All of them, by name.
@@ -15,9 +15,9 @@ impl Store {
                 .prepare_cached("SELECT group_id, joined, code FROM groups ORDER BY group_id")?
                 .query_map([], |row| {
                     Ok(Group {
-                        group_id: row.get(0)?,
+                        group_id: message_row::text(row, 0)?,
                         joined: row.get(1)?,
-                        code: row.get(2)?,
+                        code: message_row::number(row, 2)?,
                     })
                 })?
                 .collect()

@@ -52,10 +52,10 @@ fn note(
         .query_row([position], |row| {
             Ok(Entry {
                 message_id: row.get(0)?,
-                state: row.get(1)?,
+                state: message_row::number(row, 1)?,
                 kind: message_row::kind(row, 2)?,
-                uid: row.get(3)?,
-                status: row.get(4)?,
+                uid: message_row::text(row, 3)?,
+                status: message_row::number(row, 4)?,
                 no_receiver: row.get(5)?,
             })
         })

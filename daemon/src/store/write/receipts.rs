@@ -3,7 +3,7 @@
 use rusqlite::Transaction;
 
 use crate::store::rows::DueReceipts;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, message_row};
 
 impl Store {
     /// Receipts to be sent, oldest first, put together by peer. `limit` counts messages.
@@ -39,7 +39,7 @@ fn due(transaction: &Transaction<'_>, limit: usize) -> rusqlite::Result<Vec<DueR
     let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut due: Vec<DueReceipts> = Vec::new();
     while let Some(row) = rows.next()? {
-        let (peer, uid): (String, String) = (row.get(0)?, row.get(1)?);
+        let (peer, uid) = (message_row::text(row, 0)?, message_row::text(row, 1)?);
         match due.iter_mut().find(|receipts| receipts.peer == peer) {
             Some(receipts) => receipts.uids.push(uid),
             None => due.push(DueReceipts {

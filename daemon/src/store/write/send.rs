@@ -227,13 +227,13 @@ fn row_of_due(row: &Row<'_>) -> rusqlite::Result<Due> {
         position: row.get(0)?,
         conversation: ConversationKey {
             kind: message_row::kind(row, 1)?,
-            target: row.get(2)?,
+            target: message_row::text(row, 2)?,
         },
-        uid: row.get(3)?,
+        uid: message_row::text(row, 3)?,
         seq: row.get::<_, i64>(4)?.unsigned_abs(),
-        object_name: row.get(5)?,
+        object_name: message_row::text(row, 5)?,
         content: row.get(6)?,
-        flags: row.get(7)?,
+        flags: message_row::number(row, 7)?,
         sent_time: row.get(8)?,
     })
 }

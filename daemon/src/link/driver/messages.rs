@@ -12,7 +12,7 @@ use crate::clock;
 use crate::link::connection::Connection;
 use crate::link::inbox::{Note, Outcome};
 use crate::link::outbox::Outbox;
-use crate::link::session::Told;
+use crate::link::session::{Session, Told};
 use crate::link::vault::{BoxFuture, Vault};
 use crate::store::rows::{Gap, Group};
 
@@ -123,20 +123,10 @@ impl<V: Vault> Driver<V> {
         while let Some(told) = up.session.poll_told() {
             match told {
                 Told::Link(event) => {
-                    let outbox = self
-                        .outbox
-                        .as_mut()
-                        .filter(|outbox| up.session.account() == Some(outbox.account()));
-                    match (&event, outbox) {
-                        (LinkEvent::Accepted(_), Some(outbox)) => outbox.accepted(&mut up.session),
-                        (LinkEvent::LoggedIn, Some(outbox)) => outbox.logged_in(&up.session),
-                        (LinkEvent::ServerDisconnect(words), Some(outbox)) => {
-                            outbox.closed_by_server(Some(words.reason));
-                        }
-                        (LinkEvent::Failed(fault), Some(outbox)) if fault.kind == FaultKind::BareEof => {
-                            outbox.closed_by_server(None);
-                        }
-                        _ => {}
+                    if let Some(outbox) = &mut self.outbox
+                        && up.session.account() == Some(outbox.account())
+                    {
+                        tell_outbox(outbox, &mut up.session, &event);
                     }
                     self.core.handle(now, Input::Link { epoch, event });
                 }
@@ -267,6 +257,24 @@ impl<V: Vault> Driver<V> {
         // Who asked may have gone.
         let _: Result<(), _> = answer.send(result);
         self.tell_session();
+    }
+}
+
+/// What of a link's events concerns the outbox.
+fn tell_outbox<V: Vault>(outbox: &mut Outbox<V>, session: &mut Session, event: &LinkEvent) {
+    match event {
+        LinkEvent::Accepted(_) => outbox.accepted(session),
+        LinkEvent::LoggedIn => outbox.logged_in(session),
+        LinkEvent::ServerDisconnect(words) => outbox.closed_by_server(Some(words.reason)),
+        LinkEvent::Failed(fault) if fault.kind == FaultKind::BareEof => outbox.closed_by_server(None),
+        LinkEvent::Failed(_)
+        | LinkEvent::Refused(_)
+        | LinkEvent::LoginRefused { .. }
+        | LinkEvent::GroupRefused { .. }
+        | LinkEvent::MarkerFound { .. }
+        | LinkEvent::MarkerReturned
+        | LinkEvent::Received { .. }
+        | LinkEvent::Unacknowledged { .. } => {}
     }
 }
 

@@ -1,4 +1,5 @@
 mod messages;
+mod pace;
 
 use std::time::Duration;
 

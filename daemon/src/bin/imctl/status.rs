@@ -7,7 +7,7 @@ use tokio_stream::StreamExt as _;
 
 use crate::args::Wait;
 use crate::clock;
-use crate::output::{self, Exit, Failure, Mood, Output};
+use crate::output::{Exit, Failure, Mood, Output};
 use crate::progress;
 use crate::shapes;
 

@@ -26,7 +26,7 @@ mod words;
 mod world;
 
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use proptest::test_runner::{FileFailurePersistence, RngSeed};
 
 use crate::checks::Checked;
 use crate::transition::Transition;
@@ -42,6 +42,12 @@ fn config() -> ProptestConfig {
         cases: if given { usual.cases } else { CASES },
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILURES))),
         max_shrink_iters: 2_000,
+        // The gate runs the same cases every time; who sets the count explores others.
+        rng_seed: if given {
+            usual.rng_seed
+        } else {
+            RngSeed::Fixed(0x1D_0001)
+        },
         ..usual
     }
 }

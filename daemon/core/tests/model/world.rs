@@ -305,7 +305,8 @@ impl World {
         let ends = match &input {
             Input::Stop | Input::Network(_) => true,
             Input::Call { request, .. } => {
-                matches!(request, Request::Disconnect { .. } | Request::Logout { .. })
+                // A verdict that needs no dial may be due too: who connects then comes after it.
+                !matches!(request, Request::Init { .. })
             }
             Input::Start { .. }
             | Input::Unbound { .. }

@@ -86,8 +86,10 @@ impl Vault for StoreRows {
         self.ask(move |store| async move { store.due(after_position, limit).await })
     }
 
-    fn due_again(&self, now_ms: i64, limit: usize, expiry_ms: i64) -> Kept<Vec<Due>> {
-        self.ask(move |store| async move { store.due_again(now_ms, limit, expiry_ms).await })
+    fn due_again(&self, now_ms: i64, limit: usize, expiry_ms: i64, forgotten_before: i64) -> Kept<Vec<Due>> {
+        self.ask(
+            move |store| async move { store.due_again(now_ms, limit, expiry_ms, forgotten_before).await },
+        )
     }
 
     fn published(&self, answers: Vec<(i64, Published)>) -> Kept<()> {

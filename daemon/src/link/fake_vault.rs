@@ -247,7 +247,13 @@ impl Vault for FakeVault {
         })
     }
 
-    fn due_again(&self, _now_ms: i64, limit: usize, _expiry_ms: i64) -> Kept<Vec<Due>> {
+    fn due_again(
+        &self,
+        _now_ms: i64,
+        limit: usize,
+        _expiry_ms: i64,
+        _forgotten_before: i64,
+    ) -> Kept<Vec<Due>> {
         self.job("due_again", move |contents| {
             let count = contents.again.len().min(limit);
             let positions: Vec<i64> = contents.again.drain(..count).collect();

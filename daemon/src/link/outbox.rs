@@ -22,6 +22,7 @@ use super::retry::until_kept;
 use super::session::Session;
 use super::vault::{BoxFuture, Vault};
 use super::wire::{PacketId, Words};
+use crate::clock;
 use crate::store::rows::{ConversationKind, Due, DueReceipts, Published};
 
 /// How many messages may wait for the server's answer, if it allows as many.
@@ -92,6 +93,9 @@ enum Step {
 struct Online {
     window: usize,
     expiry_ms: i64,
+    /// When the server was found without our session: it may have forgotten what it had taken, so that need
+    /// not wait for its hour. 0: it had the session.
+    forgotten_before: i64,
     changed: watch::Receiver<u64>,
 }
 
@@ -155,11 +159,13 @@ impl<V: Vault> Outbox<V> {
     /// The login is through: from here on messages are sent.
     pub(super) fn logged_in(&mut self, session: &Session) {
         let window = session.terms().map_or(1, |terms| terms.receive_maximum);
+        let kept = session.terms().is_some_and(|terms| terms.session_present);
         let mut changed = self.vault.outbox_changed();
         changed.mark_unchanged();
         self.online = Some(Online {
             window: WINDOW.min(window.into()),
             expiry_ms: i64::try_from(session.session_expiry().as_millis()).unwrap_or(i64::MAX),
+            forgotten_before: if kept { 0 } else { clock::now().unix.as_millis() },
             changed,
         });
         self.wanted = Wanted {
@@ -366,9 +372,10 @@ impl<V: Vault> Outbox<V> {
         let limit = self.load.min(online.window * 4);
         let (kind, limit, done): (Kind, usize, BoxFuture<Load>) = if self.wanted.again {
             let (now_ms, expiry_ms) = (now.unix.as_millis(), online.expiry_ms);
+            let forgotten_before = online.forgotten_before;
             let done = Box::pin(async move {
                 let due = until_kept("loading what was not received", || {
-                    vault.due_again(now_ms, limit, expiry_ms)
+                    vault.due_again(now_ms, limit, expiry_ms, forgotten_before)
                 });
                 Load::Again(due.await)
             });

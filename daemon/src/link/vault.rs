@@ -32,9 +32,9 @@ pub trait Vault: Send + Sync + 'static {
     /// What is to be sent, in its order, from behind this position.
     fn due(&self, after_position: i64, limit: usize) -> Kept<Vec<Due>>;
 
-    /// What was sent long ago and not received yet; what is older than the expiry is given up. Each call
-    /// gives others.
-    fn due_again(&self, now_ms: i64, limit: usize, expiry_ms: i64) -> Kept<Vec<Due>>;
+    /// What was sent long ago, or before the server lost what it had (`forgotten_before`, 0 if it did not), and
+    /// was not received yet; what is older than the expiry is given up. Each call gives others.
+    fn due_again(&self, now_ms: i64, limit: usize, expiry_ms: i64, forgotten_before: i64) -> Kept<Vec<Due>>;
 
     /// What the server answered, by position.
     fn published(&self, answers: Vec<(i64, Published)>) -> Kept<()>;

@@ -61,12 +61,19 @@ impl Store {
     }
 
     /// Private messages that the server has had for an hour (then two, four, …) since the last try, while the
-    /// peer has not confirmed them. After `expiry_ms` they leave the outbox, and stay SENT.
+    /// peer has not confirmed them; and those that were sent before `forgotten_before`, when the server lost
+    /// what it had (0: it did not). After `expiry_ms` they leave the outbox, and stay SENT.
     ///
     /// # Errors
     /// Nothing has changed.
-    pub async fn due_again(&self, now_ms: i64, limit: usize, expiry_ms: i64) -> Result<Vec<Due>, StoreError> {
-        self.write(move |transaction| due_again(transaction, now_ms, limit, expiry_ms))
+    pub async fn due_again(
+        &self,
+        now_ms: i64,
+        limit: usize,
+        expiry_ms: i64,
+        forgotten_before: i64,
+    ) -> Result<Vec<Due>, StoreError> {
+        self.write(move |transaction| due_again(transaction, now_ms, limit, expiry_ms, forgotten_before))
             .await
     }
 }
@@ -202,6 +209,7 @@ fn due_again(
     now: i64,
     limit: usize,
     expiry_ms: i64,
+    forgotten_before: i64,
 ) -> rusqlite::Result<Vec<Due>> {
     transaction
         .prepare_cached("DELETE FROM outbox WHERE state = 30 AND taken <= ?1")?
@@ -209,10 +217,11 @@ fn due_again(
     // A last try in the future was made under a clock that has been set back since.
     let due: Vec<Due> = transaction
         .prepare_cached(select_due!(
-            "WHERE o.state = 30 AND (o.last_try + (?1 << min(max(o.tries, 1) - 1, ?2)) <= ?3 OR o.last_try > ?3)
+            "WHERE o.state = 30 AND (o.last_try + (?1 << min(max(o.tries, 1) - 1, ?2)) <= ?3 OR o.last_try > ?3
+                  OR o.last_try < ?5)
              ORDER BY o.position LIMIT ?4"
         ))?
-        .query_map((FIRST_WAIT, MAX_DOUBLINGS, now, rows(limit)), row_of_due)?
+        .query_map((FIRST_WAIT, MAX_DOUBLINGS, now, rows(limit), forgotten_before), row_of_due)?
         .collect::<Result<_, _>>()?;
     // The next page of this round does not hold them again. The try counts when the server has it.
     let mut tried = transaction.prepare_cached("UPDATE outbox SET last_try = ?2 WHERE position = ?1")?;

@@ -133,7 +133,7 @@ async fn an_unconfirmed_message_is_published_again_after_one_hour_two_four_until
     let again = async |at: i64| -> usize {
         place
             .store
-            .due_again(taken + at, 10, 168 * HOUR)
+            .due_again(taken + at, 10, 168 * HOUR, 0)
             .await
             .unwrap()
             .len()
@@ -160,6 +160,27 @@ async fn an_unconfirmed_message_is_published_again_after_one_hour_two_four_until
     // A receipt that comes after that is still good.
     receipt(&place, "bob", "a").await;
     assert_eq!(place.log_in_short().await, ["+a 10", "a 30", "a 40"]);
+}
+
+#[tokio::test]
+async fn a_server_that_lost_what_it_had_is_sent_it_again_at_once_and_once_a_round() {
+    let place = Place::new().await;
+    enqueue(&place, to(private("bob"), "a")).await;
+    published(&place, "a", TAKEN).await;
+    let taken = place.number("SELECT taken FROM outbox").await;
+    let login = taken + 1;
+    let again = async |at: i64, forgotten_before: i64| {
+        place
+            .store
+            .due_again(at, 10, 168 * HOUR, forgotten_before)
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(again(login, 0).await, 0);
+    assert_eq!(again(login, login).await, 1);
+    assert_eq!(again(login, login).await, 0, "not twice in one round");
+    assert_eq!(again(login + 5, login).await, 0, "nor later in this session");
 }
 
 #[tokio::test]

@@ -174,7 +174,7 @@ async fn work(place: &Place) -> Result<(), String> {
     let due = store.due(0, 1000).await.map_err(text)?;
     let answers = due.iter().map(|due| (due.position, TAKEN));
     store.published(answers.collect()).await.map_err(text)?;
-    store.due_again(0, 1000, i64::MAX).await.map_err(text)?;
+    store.due_again(0, 1000, i64::MAX, 0).await.map_err(text)?;
     store.due_receipts(1000).await.map_err(text)?;
     store.groups().await.map_err(text)?;
     let read = store.read(|connection| {

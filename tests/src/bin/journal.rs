@@ -1,9 +1,12 @@
 //! An app that keeps a journal of its own, to be killed at any moment and started again:
-//! `journal send SOCKET JOURNAL USER COUNT STOP` and `journal read SOCKET JOURNAL`.
+//! `journal send SOCKET JOURNAL USER COUNT STOP`, `journal read SOCKET JOURNAL`, and `journal skim SOCKET JOURNAL`.
 //!
 //! The sender writes `UID` when the message was accepted. Its uids are its numbers, so that after a kill it
 //! sends what it was not told of under the same uid again. It ends after COUNT, or when there is a file STOP.
 //! The reader writes `EPOCH OFFSET KIND UID TEXT`, one write for an event, and begins where its journal ends.
+//! One that skims does not wait for the disk.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "the library's enums may grow")]
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -31,18 +34,20 @@ fn main() -> Outcome<()> {
     match words.as_slice() {
         ["send", socket, journal, user, count, stop] => {
             let sender = Sender {
-                journal: Journal::open(Path::new(journal))?,
+                journal: Journal::open(Path::new(journal), true)?,
                 user,
                 count: count.parse()?,
                 stop: PathBuf::from(stop),
             };
             until_done(|| sender.send(&app(socket, "Sender")?))
         }
-        ["read", socket, journal] => {
-            let journal = Journal::open(Path::new(journal))?;
+        [mode @ ("read" | "skim"), socket, journal] => {
+            let journal = Journal::open(Path::new(journal), *mode == "read")?;
             until_done(|| read(&app(socket, "Reader")?, &journal))
         }
-        _ => Err("usage: journal send SOCKET JOURNAL USER COUNT STOP | journal read SOCKET JOURNAL".into()),
+        _ => Err(
+            "usage: journal send SOCKET JOURNAL USER COUNT STOP | journal read|skim SOCKET JOURNAL".into(),
+        ),
     }
 }
 
@@ -131,12 +136,16 @@ fn line(event: &Event) -> Option<String> {
     Some(format!("{epoch} {offset} {rest}"))
 }
 
-/// Lines, each on disk when its write has returned.
-struct Journal(File, PathBuf);
+/// Lines that outlive the process; if `synced`, the machine too.
+struct Journal {
+    file: File,
+    path: PathBuf,
+    synced: bool,
+}
 
 impl Journal {
     /// A line that a kill has torn did not happen.
-    fn open(path: &Path) -> Outcome<Self> {
+    fn open(path: &Path, synced: bool) -> Outcome<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         let text = fs::read(path)?;
         let whole = text
@@ -144,16 +153,23 @@ impl Journal {
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
         file.set_len(u64::try_from(whole)?)?;
-        Ok(Self(file, path.to_owned()))
+        let path = path.to_owned();
+        Ok(Self { file, path, synced })
     }
 
     fn lines(&self) -> Outcome<Vec<String>> {
-        Ok(fs::read_to_string(&self.1)?.lines().map(str::to_owned).collect())
+        Ok(fs::read_to_string(&self.path)?
+            .lines()
+            .map(str::to_owned)
+            .collect())
     }
 
     fn append(&self, line: &str) -> Outcome<()> {
-        let mut file = &self.0;
+        let mut file = &self.file;
         file.write_all(format!("{line}\n").as_bytes())?;
-        Ok(file.sync_data()?)
+        if self.synced {
+            file.sync_data()?;
+        }
+        Ok(())
     }
 }

@@ -41,7 +41,8 @@ fn every_private_message_comes_once_though_mosquitto_is_killed_under_load() {
         when(outbox.waiting_messages == 0, outbox.waiting_messages)
     });
     alice.daemon.kill9();
-    alice.pass_time(LONG_AGO_MS);
+    let waiting = alice.pass_time(LONG_AGO_MS);
+    eprintln!("{waiting} of {} were without a receipt", accepted.len());
     alice.daemon.start();
     eventually(Duration::from_secs(60), "every message", || {
         let missing = accepted.len() - bob.distinct().min(accepted.len());

@@ -81,7 +81,7 @@ fn what_is_sent_offline_goes_out_in_order_when_the_server_is_back() {
     bob.assert_receives(&accepted, SOON);
     eventually(SOON, "the receipts", || {
         let last = alice.client().get_message(&accepted[39]).unwrap();
-        when(last.sent_status == Some(SentStatus::Received), last)
+        when(last.sent_status == Some(SentStatus::Received), last.sent_status)
     });
 }
 

@@ -20,9 +20,12 @@ const FAR: Duration = Duration::from_secs(2);
 fn deliveries(broker: &Scripted) -> Vec<bool> {
     let records = broker.broker().events().take().into_iter();
     records
-        .filter_map(|record| match record.event {
-            Event::Delivered { topic, dup, .. } if topic == TO_BOB => Some(dup),
-            _ => None,
+        .filter_map(|record| {
+            if let Event::Delivered { topic, dup, .. } = record.event {
+                (topic == TO_BOB).then_some(dup)
+            } else {
+                None
+            }
         })
         .collect()
 }
@@ -95,6 +98,6 @@ fn killed_between_publish_and_puback_it_sends_the_message_again_and_it_comes_onc
     assert_eq!(bob.received()[0], uid);
     eventually(SOON, "the second receipt", || {
         let first = alice.client().get_message(&uid).unwrap();
-        when(first.sent_status == Some(SentStatus::Received), first)
+        when(first.sent_status == Some(SentStatus::Received), first.sent_status)
     });
 }

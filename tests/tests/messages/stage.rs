@@ -54,14 +54,14 @@ impl Side {
         Journal(self.journal()).assert_receives(accepted, deadline);
     }
 
-    /// One more app that reads, with a journal of its own.
-    pub(crate) fn second_reader(&self) -> Reader {
-        let journal = Journal(self.daemon.home().path("second"));
+    /// One more app that reads, with a journal of its own that does not wait for the disk.
+    pub(crate) fn skimmer(&self, name: &str) -> Reader {
+        let journal = Journal(self.daemon.home().path(name));
         let socket = self.daemon.home().socket();
         let paths = [&socket, &journal.0].map(|path| path.display().to_string());
-        let arguments: Vec<String> = ["read".to_owned()].into_iter().chain(paths).collect();
+        let arguments: Vec<String> = ["skim".to_owned()].into_iter().chain(paths).collect();
         let process = start(&arguments);
-        eventually(SOON, "the second reader's place", || {
+        eventually(SOON, "the further reader's place", || {
             when(!journal.lines().is_empty(), ())
         });
         Reader { process, journal }
@@ -79,7 +79,8 @@ impl Side {
     }
 
     /// Moves the last tries of what is in the outbox back. The daemon must be down.
-    pub(crate) fn pass_time(&self, milliseconds: i64) {
+    /// Tells how many rows there were.
+    pub(crate) fn pass_time(&self, milliseconds: i64) -> usize {
         let mut databases = Vec::new();
         find_databases(&self.daemon.home().data_directory(), &mut databases);
         let mut changed = 0;
@@ -88,7 +89,7 @@ impl Side {
             let change = "UPDATE outbox SET last_try = last_try - ?1";
             changed += connection.execute(change, [milliseconds]).unwrap_or(0);
         }
-        eprintln!("{changed} messages wait for a receipt");
+        changed
     }
 
     fn stop_file(&self) -> PathBuf {
@@ -146,7 +147,10 @@ impl Side {
         let before = self.lines().len();
         eventually(SOON * 3, "the journal to grow", || {
             let seen = self.lines().len();
-            when(seen >= before + lines, (before, seen, self.daemon.status()))
+            when(
+                seen >= before + lines,
+                (before, seen, self.daemon.status().reason),
+            )
         });
     }
 

@@ -232,6 +232,13 @@ impl Mosquitto {
         run(command.args(["-q", "1", "-t", topic, "-m", payload]), b"")
     }
 
+    /// `mosquitto_pub` as this user, over MQTT 5 with QoS 1: each line is a message.
+    #[must_use]
+    pub fn publish_lines(&self, user: &str, token: &str, topic: &str, lines: &str) -> Finished {
+        let mut command = self.client("mosquitto_pub", user, token);
+        run(command.args(["-q", "1", "-t", topic, "-l"]), lines.as_bytes())
+    }
+
     /// `mosquitto_sub` as this user, over MQTT 5 with QoS 1, until the first message or so many seconds
     /// without one (then it exits with 27).
     #[must_use]

@@ -81,7 +81,7 @@ fn connect_tells_the_server_our_limits_and_who_we_are() {
     // User name and password, no will, clean start 0.
     assert_eq!((*protocol, *flags), (5, 0b1100_0000));
     let has = |bytes: &[u8]| body.windows(bytes.len()).any(|window| window == bytes);
-    assert!(has(&[33, 0x04, 0x00]), "receive maximum 1024");
+    assert!(has(&[33, 0xFF, 0xFF]), "as many as there are packet ids");
     assert!(has(&[39, 0x00, 0x10, 0x00, 0x00]), "maximum packet size 1 MiB");
     assert!(has(&[17, 0x00, 0x09, 0x3A, 0x80]), "session expiry 7 days");
     assert!(has(b"desktop:K:alice") && has(b"s3cret"));

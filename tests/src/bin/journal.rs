@@ -1,0 +1,175 @@
+//! An app that keeps a journal of its own, to be killed at any moment and started again:
+//! `journal send SOCKET JOURNAL USER COUNT STOP`, `journal read SOCKET JOURNAL`, and `journal skim SOCKET JOURNAL`.
+//!
+//! The sender writes `UID` when the message was accepted. Its uids are its numbers, so that after a kill it
+//! sends what it was not told of under the same uid again. It ends after COUNT, or when there is a file STOP.
+//! The reader writes `EPOCH OFFSET KIND UID TEXT`, one write for an event, and begins where its journal ends.
+//! One that skims does not wait for the disk.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "the library's enums may grow")]
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use imd_client::{
+    BlockingClient, Client, Content, ConversationKey, Cursor, Direction, Event, EventKind, Start,
+};
+use imd_tests::APP_KEY;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// How many messages are on their way to the daemon at once.
+const BATCH: usize = 16;
+
+/// Between two tries to reach a daemon that was killed.
+const PAUSE: Duration = Duration::from_millis(50);
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["send", socket, journal, user, count, stop] => {
+            let sender = Sender {
+                journal: Journal::open(Path::new(journal), true)?,
+                user,
+                count: count.parse()?,
+                stop: PathBuf::from(stop),
+            };
+            until_done(|| sender.send(&app(socket, "Sender")?))
+        }
+        [mode @ ("read" | "skim"), socket, journal] => {
+            let journal = Journal::open(Path::new(journal), *mode == "read")?;
+            until_done(|| read(&app(socket, "Reader")?, &journal))
+        }
+        _ => Err(
+            "usage: journal send SOCKET JOURNAL USER COUNT STOP | journal read|skim SOCKET JOURNAL".into(),
+        ),
+    }
+}
+
+/// A daemon that was killed comes back: what failed is done again, from the journal on.
+fn until_done(mut work: impl FnMut() -> Outcome<()>) -> Outcome<()> {
+    while work().is_err() {
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+fn app(socket: &str, name: &str) -> Outcome<BlockingClient> {
+    let builder = Client::builder(APP_KEY).app_id(format!("org.example.{name}"));
+    Ok(builder.socket(socket).build()?.blocking())
+}
+
+struct Sender<'a> {
+    journal: Journal,
+    user: &'a str,
+    count: usize,
+    stop: PathBuf,
+}
+
+impl Sender<'_> {
+    fn send(&self, app: &BlockingClient) -> Outcome<()> {
+        let mut done = self.journal.lines()?.len();
+        while done < self.count {
+            let numbers = done..(done + BATCH).min(self.count);
+            let sendings: Vec<_> = numbers
+                .map(|number| {
+                    let content = Content::text(format!("message {number}")).uid(format!("m-{number:08}"));
+                    app.send_message(&ConversationKey::private(self.user), content)
+                })
+                .collect();
+            for sending in sendings {
+                let message = sending.accepted()?;
+                self.journal.append(&message.uid)?;
+                done += 1;
+            }
+            // Only here: what was accepted before a kill is in the journal by then.
+            if self.stop.exists() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(app: &BlockingClient, journal: &Journal) -> Outcome<()> {
+    let last = journal.lines()?.pop();
+    let start = match last {
+        Some(line) => Start::Cursor(cursor(&line)?),
+        None => Start::Tail,
+    };
+    for event in app.subscribe(start) {
+        if let Some(line) = line(&event?) {
+            journal.append(&line)?;
+        }
+    }
+    Err("the events have ended".into())
+}
+
+fn cursor(line: &str) -> Outcome<Cursor> {
+    let mut words = line.split(' ');
+    let epoch = words.next().unwrap_or_default().to_owned();
+    let offset = words.next().unwrap_or_default().parse()?;
+    Ok(Cursor { epoch, offset })
+}
+
+fn line(event: &Event) -> Option<String> {
+    let Cursor { epoch, offset } = &event.cursor;
+    let rest = match &event.kind {
+        EventKind::Started { recovered: true } => "started".to_owned(),
+        EventKind::Started { recovered: false } => "not-recovered".to_owned(),
+        EventKind::Message(message) if message.direction == Direction::Receive => {
+            format!("message {} {}", message.uid, message.text().unwrap_or_default())
+        }
+        EventKind::Gap(gap) => format!("gap {} {}", gap.kind.name(), gap.missing.unwrap_or_default()),
+        EventKind::Unreadable { topic, reason, .. } => format!("unreadable {topic} {reason}"),
+        EventKind::Message(_)
+        | EventKind::MessageState(_)
+        | EventKind::OfflineSyncCompleted { .. }
+        | EventKind::Deleted { .. } => return None,
+        other => format!("other {other:?}"),
+    };
+    Some(format!("{epoch} {offset} {rest}"))
+}
+
+/// Lines that outlive the process; if `synced`, the machine too.
+struct Journal {
+    file: File,
+    path: PathBuf,
+    synced: bool,
+}
+
+impl Journal {
+    /// A line that a kill has torn did not happen.
+    fn open(path: &Path, synced: bool) -> Outcome<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        let text = fs::read(path)?;
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        file.set_len(u64::try_from(whole)?)?;
+        let path = path.to_owned();
+        Ok(Self { file, path, synced })
+    }
+
+    fn lines(&self) -> Outcome<Vec<String>> {
+        Ok(fs::read_to_string(&self.path)?
+            .lines()
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn append(&self, line: &str) -> Outcome<()> {
+        let mut file = &self.file;
+        file.write_all(format!("{line}\n").as_bytes())?;
+        if self.synced {
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+}

@@ -189,11 +189,13 @@ fn not_found() -> Status {
 
 type Answer = Result<v1::SubscribeResponse, Status>;
 
-async fn follow(archive: Archive, start: Option<Start>, tell: mpsc::Sender<Answer>) {
+/// `first`: the log as it was when it was subscribed to, which is before any test hears of it.
+async fn follow(archive: Archive, start: Option<Start>, tell: mpsc::Sender<Answer>, first: Log) {
     let mut log = archive.log.subscribe();
+    log.mark_changed();
     let mut at: Option<v1::Cursor> = None;
+    let mut now = first;
     loop {
-        let now = log.borrow_and_update().clone();
         let newest = now.events.len() as u64;
         let page = if now.epoch.is_empty() {
             None
@@ -229,6 +231,7 @@ async fn follow(archive: Archive, start: Option<Start>, tell: mpsc::Sender<Answe
             changed = log.changed() => if changed.is_err() { return },
             () = tell.closed() => return,
         }
+        now = log.borrow_and_update().clone();
     }
 }
 
@@ -244,8 +247,9 @@ impl EventService for Script {
         let (tell, told) = mpsc::channel(1);
         let archive = self.archive.clone();
         tokio::spawn(async move {
+            let first = archive.log.borrow().clone();
             archive.subscribed.send_modify(|subscribed| *subscribed += 1);
-            follow(archive.clone(), request.into_inner().start, tell).await;
+            follow(archive.clone(), request.into_inner().start, tell, first).await;
             archive.subscribed.send_modify(|subscribed| *subscribed -= 1);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(told))))

@@ -7,7 +7,6 @@ mod clock;
 mod conversations;
 mod doctor;
 mod groups;
-mod history;
 mod messages;
 mod output;
 mod progress;
@@ -16,6 +15,7 @@ mod send;
 mod shapes;
 mod status;
 mod table;
+mod timeline;
 mod token;
 mod watch;
 
@@ -63,7 +63,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Join { group } => groups::join(&observer(&daemon).await?, group).await,
         Command::Quit { group } => groups::quit(&observer(&daemon).await?, group).await,
         Command::Apps => apps::list(&observer(&daemon).await?, output).await,
-        Command::Timeline => history::timeline(&observer(&daemon).await?, output).await,
+        Command::Timeline => timeline::list(&observer(&daemon).await?, output).await,
         Command::Doctor(doctor) => doctor::examine(&daemon, &doctor, output).await,
         Command::Token(token) => token::mint(&token, output),
         Command::Completions { shell } => {

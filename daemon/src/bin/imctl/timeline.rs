@@ -8,7 +8,7 @@ use crate::shapes::{Change, or_dash};
 use crate::status::mood;
 
 /// Lists the status changes of this run of the daemon, oldest first.
-pub(crate) async fn timeline(client: &Client, output: &mut Output) -> Result<(), Failure> {
+pub(crate) async fn list(client: &Client, output: &mut Output) -> Result<(), Failure> {
     for change in client.status_changes().await? {
         output.print(&Change::from(&change), |output| {
             let time = or_dash(change.time, clock::date_and_time);

@@ -2,8 +2,9 @@
 
 #![cfg(test)]
 
-#[path = "../../client-lib/tests/fake/mod.rs"]
+#[path = "../../../client-lib/tests/fake/mod.rs"]
 mod fake;
+mod messages;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -107,6 +108,12 @@ fn without_a_daemon_every_command_ends_with_3_and_says_why() {
         "watch",
         "wait --connected",
         "disconnect",
+        "send --to bob hello",
+        "history --with bob",
+        "conversations",
+        "search hello",
+        "outbox",
+        "groups",
         "apps",
         "timeline",
     ] {
@@ -123,7 +130,14 @@ fn without_a_daemon_every_command_ends_with_3_and_says_why() {
 #[test]
 fn wrong_usage_ends_with_2() {
     let daemon = FakeDaemon::start();
-    for line in ["nonsense", "wait", "connect --app-key k", "status --token x"] {
+    for line in [
+        "nonsense",
+        "wait",
+        "connect --app-key k",
+        "status --token x",
+        "send hello",
+        "history",
+    ] {
         assert_ended(&run(&daemon, line), 2);
     }
 }

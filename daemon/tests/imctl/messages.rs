@@ -310,4 +310,5 @@ fn watch_has_a_line_for_every_event() {
     );
     daemon.kill();
     assert!(next().contains("DAEMON_LOST"));
+    assert_eq!(watch.wait().unwrap().code(), Some(3));
 }

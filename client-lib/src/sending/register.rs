@@ -1,0 +1,215 @@
+//! The messages that are waited for, and what is known of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use imd_proto::code::Code;
+use tokio::sync::{mpsc, watch};
+
+use super::Job;
+use crate::error::{Error, Sent};
+use crate::message::{ConversationType, Message, SentStatus};
+
+/// What is known of a message.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// As it was last seen.
+    message: Option<Message>,
+    /// Why it was not accepted.
+    refused: Option<Error>,
+    /// Why nothing further can be seen of it.
+    unseen: Option<Error>,
+}
+
+impl Progress {
+    pub(super) fn accepted(&self) -> Option<Result<Message, Error>> {
+        match (&self.message, &self.refused) {
+            (Some(message), _) => Some(Ok(message.clone())),
+            (None, Some(error)) => Some(Err(error.clone())),
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn sent(&self) -> Option<Result<Message, Error>> {
+        self.reached(SentStatus::Sent)
+    }
+
+    pub(super) fn received(&self) -> Option<Result<Message, Error>> {
+        self.reached(SentStatus::Received).or_else(|| {
+            let sent = self.sent()?.ok()?;
+            (sent.conversation.kind != ConversationType::Private).then(|| {
+                let text = "only private messages are confirmed by their receivers; this one is sent";
+                Err(Error::new(Code::BIZ_ERROR_INVALID_PARAMETER, text, Sent::Yes))
+            })
+        })
+    }
+
+    pub(super) fn reached(&self, status: SentStatus) -> Option<Result<Message, Error>> {
+        let message = self.message.as_ref();
+        if let Some(message) = message.filter(|message| rank(message) >= status.number()) {
+            // FAILED is less than SENT.
+            return Some(Ok(message.clone()));
+        }
+        message
+            .and_then(Message::error)
+            .or_else(|| self.refused.clone())
+            .or_else(|| self.unseen.clone())
+            .map(Err)
+    }
+
+    pub(super) fn is_final(&self) -> bool {
+        let ends = |message: &Message| {
+            matches!(
+                message.sent_status,
+                Some(SentStatus::Failed | SentStatus::Received)
+            )
+        };
+        self.refused.is_some() || self.message.as_ref().is_some_and(ends)
+    }
+}
+
+fn rank(message: &Message) -> i32 {
+    message.sent_status.map_or(0, SentStatus::number)
+}
+
+/// A message that is waited for. It is forgotten with the last one who waits.
+pub(super) struct Followed {
+    pub(super) uid: String,
+    pub(super) progress: watch::Sender<Progress>,
+    register: Weak<Register>,
+}
+
+impl Followed {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_if_modified(|progress| {
+            let is_open = !progress.is_final();
+            if is_open {
+                change(progress);
+            }
+            is_open
+        });
+    }
+
+    /// A later state never gives way to an earlier one, in whatever order answers and events come.
+    pub(super) fn seen(&self, message: &Message) {
+        self.change(|progress| {
+            if progress
+                .message
+                .as_ref()
+                .is_none_or(|known| rank(known) < rank(message))
+            {
+                progress.message = Some(message.clone());
+            }
+        });
+    }
+
+    pub(super) fn refused(&self, error: Error) {
+        self.change(|progress| progress.refused = Some(error));
+    }
+
+    /// The answer to the request may still come.
+    pub(super) fn unseen(&self, code: Code, reason: &str) {
+        self.change(|progress| {
+            let sent = match progress.message {
+                Some(_) => Sent::Yes,
+                None => Sent::Unknown,
+            };
+            let text = format!(
+                "what becomes of the message {} cannot be seen: {reason}",
+                self.uid
+            );
+            progress.unseen.get_or_insert(Error::new(code, text, sent));
+        });
+    }
+
+    pub(super) fn deleted(&self) {
+        let reason = "it is not on this machine any longer: it was deleted, or another account is open";
+        self.unseen(Code::RC_DB_DATA_NOT_FOUND, reason);
+    }
+
+    pub(super) fn is_accepted(&self) -> bool {
+        self.progress.borrow().message.is_some()
+    }
+
+    pub(super) fn is_final(&self) -> bool {
+        self.progress.borrow().is_final()
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(register) = self.register.upgrade() {
+            register.forget(&self.uid);
+        }
+    }
+}
+
+/// The messages that are waited for, and whether the log is followed for them.
+#[derive(Default)]
+pub(super) struct Register {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+pub(super) struct Entries {
+    /// An app may send the same uid again while it waits for the first.
+    by_uid: HashMap<String, Vec<Weak<Followed>>>,
+    pub(super) is_watched: bool,
+    pub(super) queue: Option<mpsc::UnboundedSender<Job>>,
+}
+
+impl Register {
+    pub(super) fn follow(self: &Arc<Self>, uid: String) -> Arc<Followed> {
+        let followed = Arc::new(Followed {
+            uid: uid.clone(),
+            progress: watch::Sender::default(),
+            register: Arc::downgrade(self),
+        });
+        self.lock()
+            .by_uid
+            .entry(uid)
+            .or_default()
+            .push(Arc::downgrade(&followed));
+        followed
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        let mut entries = self.lock();
+        if let Some(same) = entries.by_uid.get_mut(uid) {
+            same.retain(|followed| followed.strong_count() > 0);
+            if same.is_empty() {
+                entries.by_uid.remove(uid);
+            }
+        }
+    }
+
+    // Those found are handed out: to drop the last hold on one takes the lock again.
+    pub(super) fn with_uid(&self, uid: &str) -> Vec<Arc<Followed>> {
+        let entries = self.lock();
+        let same = entries.by_uid.get(uid).into_iter().flatten();
+        same.filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Followed>> {
+        let entries = self.lock();
+        let all = entries.by_uid.values().flatten();
+        all.filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn deleted(&self, message_ids: &[i64]) {
+        for followed in self.all() {
+            let is_deleted = {
+                let progress = followed.progress.borrow();
+                let message = progress.message.as_ref();
+                message.is_some_and(|message| message_ids.contains(&message.id))
+            };
+            if is_deleted {
+                followed.deleted();
+            }
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

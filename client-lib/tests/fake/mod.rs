@@ -213,12 +213,14 @@ impl Script {
     }
 
     async fn enter(&self, name: &'static str) -> Result<(), Status> {
-        self.calls.send_modify(|calls| calls.push(name.to_owned()));
+        // What a test says after it has heard of a call is for the next one.
         let refused = self.refused.lock().unwrap().clone();
+        let is_silent = self.silent.lock().unwrap().contains(&name);
+        self.calls.send_modify(|calls| calls.push(name.to_owned()));
         if let Some((_, code)) = refused.iter().find(|(call, _)| *call == name) {
             return Err(to_status(*code, "as the test says"));
         }
-        if self.silent.lock().unwrap().contains(&name) {
+        if is_silent {
             std::future::pending::<()>().await;
         }
         Ok(())
@@ -227,6 +229,8 @@ impl Script {
     /// After a call has been carried out.
     async fn leave(&self, name: &'static str) {
         if self.unanswered.lock().unwrap().contains(&name) {
+            self.calls
+                .send_modify(|calls| calls.push(format!("{name} unanswered")));
             std::future::pending::<()>().await;
         }
     }
@@ -414,8 +418,8 @@ impl SessionService for Script {
         let binding = request.metadata().get(imd_proto::BINDING_METADATA);
         let binding = binding.map_or("none", |binding| binding.to_str().unwrap());
         self.bindings.lock().unwrap().push(binding.to_owned());
-        self.enter("Connect").await?;
         let connect = self.connect.lock().unwrap().clone();
+        self.enter("Connect").await?;
         let (events, stops) = match connect {
             Connect::Refuse(code, text) => return Err(to_status(code, text)),
             Connect::Play(events) => (events, false),

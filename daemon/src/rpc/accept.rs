@@ -72,7 +72,9 @@ pub(super) struct Admission {
 struct Inside {
     connections: usize,
     by_process: BTreeMap<i32, usize>,
+    /// Not told to the log yet.
     refused: u64,
+    refused_in_all: u64,
     reported: Option<BootTime>,
 }
 
@@ -106,6 +108,11 @@ impl Admission {
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.lock().connections
+    }
+
+    /// How many connections were closed at once since the start.
+    pub(super) fn refused(&self) -> u64 {
+        self.lock().refused_in_all
     }
 
     fn admit(self: &Arc<Self>, pid: i32, uid: u32) -> Result<Place, Unwelcome> {
@@ -147,6 +154,7 @@ impl Admission {
         let now = clock::now().boot;
         let mut inside = self.lock();
         inside.refused += 1;
+        inside.refused_in_all += 1;
         if inside.reported.is_some_and(|last| now.since(last) < REPORT) {
             return;
         }

@@ -140,11 +140,11 @@ pub(super) fn whole_check(connection: &Connection) -> rusqlite::Result<Option<St
     Ok(dangling.map(|table| format!("the table {table} refers to rows that are not there")))
 }
 
-fn size(path: &Path) -> u64 {
+pub(super) fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |found| found.len())
 }
 
-fn free_disk(path: &Path) -> Option<u64> {
+pub(super) fn free_disk(path: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(path).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
 }

@@ -62,7 +62,10 @@ impl Journal {
         let newer = self.hub.status.history_after(self.written);
         let Some(last) = newer.last() else { return };
         let last = last.status.generation;
-        if self.note(newer.iter().map(|one| self.changed(one)).collect()).await {
+        if self
+            .note(newer.iter().map(|one| self.changed(one)).collect())
+            .await
+        {
             self.written = last;
         }
     }

@@ -1,6 +1,7 @@
 //! Start, signals, systemd, the orderly stop.
 
 mod doctor;
+mod examine;
 mod journal;
 mod rows;
 mod signals;
@@ -15,6 +16,7 @@ use imd_core::account::InstallationId;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+pub use examine::examine;
 pub use rows::{StoreRows, remembered};
 pub use signals::{Signal, Signals};
 pub use stop::{STOP_LIMIT, bounded};
@@ -105,6 +107,7 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
             rows,
+            session_file: paths.session_file.clone(),
         }),
         limits: Limits::default(),
     };

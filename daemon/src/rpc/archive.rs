@@ -8,11 +8,11 @@ use tonic::{Status, async_trait};
 
 use super::convert;
 use crate::hub::LogSource;
-use crate::store::{Figures, StatusNote, StoreError};
 use crate::store::read::{ConversationChange, ConversationPage, ConversationToken, UpdateError};
 use crate::store::rows::{
     Conversation, ConversationKey, Group, Message, OutboxSize, Outgoing, Page, SendError,
 };
+use crate::store::{Figures, StatusNote, StoreError};
 
 /// How long the store may take to answer a call.
 const DEADLINE: Duration = Duration::from_secs(2);

@@ -21,9 +21,7 @@ pub(super) fn assemble(
     memory: &[Arc<Published>],
     since: i64,
 ) -> v1::ListStatusChangesResponse {
-    let in_memory = memory
-        .first()
-        .map_or(u64::MAX, |oldest| oldest.status.generation);
+    let in_memory = memory.first().map_or(u64::MAX, |oldest| oldest.status.generation);
     let mut response = v1::ListStatusChangesResponse::default();
     let mut known = BTreeSet::new();
     for note in notes {
@@ -72,7 +70,11 @@ pub(super) fn assemble(
                     generation,
                     reason,
                     last_code: code,
-                    last_code_name: if code == 0 { String::new() } else { Code(code).name().to_owned() },
+                    last_code_name: if code == 0 {
+                        String::new()
+                    } else {
+                        Code(code).name().to_owned()
+                    },
                     daemon_run_id: run,
                 });
             }
@@ -81,7 +83,9 @@ pub(super) fn assemble(
     let first = memory.partition_point(|one| one.changed.as_millis() < since);
     // What was so at that time, too.
     for change in memory.iter().skip(first.saturating_sub(1)) {
-        response.changes.push(convert::status_change(change, &about.run_id));
+        response
+            .changes
+            .push(convert::status_change(change, &about.run_id));
     }
     response.runs.push(v1::DaemonRun {
         daemon_run_id: about.run_id.clone(),

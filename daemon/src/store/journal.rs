@@ -84,7 +84,11 @@ impl Journal {
             std::fs::rename(&self.path, self.older())?;
             file = self.open()?;
         }
-        let mut lines = if ends_midway(&mut file)? { vec![b'\n'] } else { Vec::new() };
+        let mut lines = if ends_midway(&mut file)? {
+            vec![b'\n']
+        } else {
+            Vec::new()
+        };
         for note in notes {
             serde_json::to_writer(&mut lines, &bounded(note.clone()))?;
             lines.push(b'\n');

@@ -43,11 +43,11 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use account::{AccountKey, OpenError, OpenedAccount};
-pub use check::{AccountCheck, AccountReport, QuickCheck};
+pub use check::{AccountCheck, AccountReport, QuickCheck, look_at_account};
 pub use epoch::OtherEpoch;
 pub use figures::{AccountFigures, COMMIT_BOUNDS, Counted, Figures};
 pub use journal::StatusNote;
-pub use session::{Secret, Session};
+pub use session::{Secret, Session, SessionLook, look_at_session};
 
 use figures::Counters;
 use group_commit::Task;
@@ -278,7 +278,9 @@ impl Store {
             .jobs
             .as_ref()
             .map_or(0, |jobs| jobs.max_capacity() - jobs.capacity());
-        let measured = self.ask(MEASURE_DEADLINE, |answer| Job::Measure { answer }).await?;
+        let measured = self
+            .ask(MEASURE_DEADLINE, |answer| Job::Measure { answer })
+            .await?;
         Ok(Figures { queue, ..measured })
     }
 

@@ -11,8 +11,8 @@ use super::account::Account;
 use super::figures::{AccountFigures, Counters};
 use super::group_commit::{self, Write};
 use super::idle::Idle;
-use super::{check, files};
 use super::rows::Tip;
+use super::{check, files};
 use crate::clock;
 
 /// How long a full disk is left alone, doubling.

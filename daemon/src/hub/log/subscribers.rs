@@ -56,7 +56,11 @@ impl Subscribers {
     pub(super) fn lags(&self, tip: &Tip) -> Vec<Lag> {
         let behind = |cursor: &Cursor| {
             let is_there = cursor.epoch == tip.epoch;
-            if is_there { tip.newest.saturating_sub(cursor.offset) } else { 0 }
+            if is_there {
+                tip.newest.saturating_sub(cursor.offset)
+            } else {
+                0
+            }
         };
         self.places
             .values()

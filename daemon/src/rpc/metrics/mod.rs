@@ -116,14 +116,23 @@ fn connection(text: &mut Text, readings: &Readings<'_>) {
         text.sample("_total", &labels, *count);
     }
     if counts.other_ends > 0 {
-        text.sample("_total", &[("code", "other"), ("name", "OTHER")], counts.other_ends);
+        text.sample(
+            "_total",
+            &[("code", "other"), ("name", "OTHER")],
+            counts.other_ends,
+        );
     }
 }
 
 fn apps(text: &mut Text, readings: &Readings<'_>) {
     text.gauge("imd_apps_bound", "Apps that are bound.", readings.apps);
     text.gauge("imd_event_streams", "Open event streams.", readings.lags.len());
-    let slowest = readings.lags.iter().map(|lag| lag.events).max().unwrap_or_default();
+    let slowest = readings
+        .lags
+        .iter()
+        .map(|lag| lag.events)
+        .max()
+        .unwrap_or_default();
     text.gauge(
         "imd_event_stream_lag_max",
         "Events that the slowest event stream is behind the log's end.",
@@ -144,7 +153,11 @@ fn apps(text: &mut Text, readings: &Readings<'_>) {
 fn messages(text: &mut Text, figures: &Figures) {
     let counted = &figures.counted;
     for (name, help, value) in [
-        ("imd_messages_received", "Messages that were stored.", counted.received),
+        (
+            "imd_messages_received",
+            "Messages that were stored.",
+            counted.received,
+        ),
         (
             "imd_messages_duplicate",
             "Messages that came again and were dropped.",
@@ -174,12 +187,12 @@ fn messages(text: &mut Text, figures: &Figures) {
         "Messages that wait to be sent.",
         account.outbox_messages,
     );
+    text.gauge("imd_outbox_bytes", "Their content.", account.outbox_bytes);
     text.gauge(
-        "imd_outbox_bytes",
-        "Their content.",
-        account.outbox_bytes,
+        "imd_event_log_entries",
+        "Length of the event log.",
+        account.events,
     );
-    text.gauge("imd_event_log_entries", "Length of the event log.", account.events);
     text.gauge(
         "imd_unreadable_messages",
         "What came in and could not be read, kept aside.",

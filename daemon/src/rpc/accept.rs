@@ -72,9 +72,9 @@ pub(super) struct Admission {
 struct Inside {
     connections: usize,
     by_process: BTreeMap<i32, usize>,
-    /// Not told to the log yet.
     refused: u64,
-    refused_in_all: u64,
+    /// Not told to the log yet.
+    untold: u64,
     reported: Option<BootTime>,
 }
 
@@ -112,7 +112,7 @@ impl Admission {
 
     /// How many connections were closed at once since the start.
     pub(super) fn refused(&self) -> u64 {
-        self.lock().refused_in_all
+        self.lock().refused
     }
 
     fn admit(self: &Arc<Self>, pid: i32, uid: u32) -> Result<Place, Unwelcome> {
@@ -154,12 +154,12 @@ impl Admission {
         let now = clock::now().boot;
         let mut inside = self.lock();
         inside.refused += 1;
-        inside.refused_in_all += 1;
+        inside.untold += 1;
         if inside.reported.is_some_and(|last| now.since(last) < REPORT) {
             return;
         }
         inside.reported = Some(now);
-        let refused = std::mem::take(&mut inside.refused);
+        let refused = std::mem::take(&mut inside.untold);
         drop(inside);
         tracing::warn!(refused, %why, "a connection to the socket was refused");
     }

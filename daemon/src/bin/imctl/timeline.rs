@@ -16,7 +16,7 @@ use crate::{clock, terminal};
 /// A wider row would be read no better.
 const WIDEST: u32 = 144;
 
-/// Draws the last hours where they can be seen, and lists every change.
+/// Lists every change, and draws the last hours where there is a terminal to draw on.
 pub(crate) async fn show(client: &Client, hours: u32, output: &mut Output) -> Result<(), Failure> {
     let span = Duration::from_secs(u64::from(hours) * 3600);
     let now = clock::now();
@@ -28,18 +28,20 @@ pub(crate) async fn show(client: &Client, hours: u32, output: &mut Output) -> Re
         }
         return Ok(());
     }
+    let list = list(&timeline, output);
+    output.raw(list.as_bytes())?;
+    // Below the list, where it is not scrolled away.
     if let Some(columns) = terminal::columns() {
         let text = picture(&timeline, from, span, columns.clamp(24, WIDEST), output);
         output.raw(text.as_bytes())?;
     }
-    let list = list(&timeline, output);
-    output.raw(list.as_bytes())
+    Ok(())
 }
 
 /// The row, its hours, what its letters mean, and how long each was.
 fn picture(timeline: &Timeline, from: SystemTime, span: Duration, columns: u32, output: &Output) -> String {
     let states = strip::states(timeline);
-    let mut text = String::new();
+    let mut text = "\n".to_owned();
     for state in strip::row(&states, from, span, columns) {
         text.push_str(&output.paint(state.mood(), &state.letter().to_string()));
     }
@@ -50,7 +52,6 @@ fn picture(timeline: &Timeline, from: SystemTime, span: Duration, columns: u32, 
         let letter = output.paint(state.mood(), &state.letter().to_string());
         text.push_str(&format!("{letter} {:<26}{}\n", state.word(), words(length)));
     }
-    text.push('\n');
     text
 }
 

@@ -77,30 +77,30 @@ impl Text {
 
 /// A number as the form writes it.
 pub(super) trait Value {
-    fn text(&self) -> String;
+    fn text(self) -> String;
 }
 
 impl Value for u64 {
-    fn text(&self) -> String {
+    fn text(self) -> String {
         self.to_string()
     }
 }
 
 impl Value for usize {
-    fn text(&self) -> String {
+    fn text(self) -> String {
         self.to_string()
     }
 }
 
 impl Value for bool {
-    fn text(&self) -> String {
-        u64::from(*self).to_string()
+    fn text(self) -> String {
+        u64::from(self).to_string()
     }
 }
 
 /// With a point always, so that `le` of a histogram reads the same everywhere.
 impl Value for f64 {
-    fn text(&self) -> String {
+    fn text(self) -> String {
         format!("{self:?}")
     }
 }

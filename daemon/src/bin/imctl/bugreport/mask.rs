@@ -52,8 +52,9 @@ fn without_value(line: &str) -> String {
     let is_secret = SECRET_NAMES
         .iter()
         .any(|secret| name.to_ascii_lowercase().contains(secret));
-    // A line of a log has many words before its first sign of equality.
-    if is_secret && name.split_whitespace().count() == 1 {
+    // A line of a log has many words before its first sign of equality. A comment may be a setting of before.
+    let words = name.trim_start().trim_start_matches('#').split_whitespace();
+    if is_secret && words.count() == 1 {
         let end = if line.ends_with('\n') { "\n" } else { "" };
         format!("{name}= {MASKED}{end}")
     } else {
@@ -142,6 +143,7 @@ mod tests {
                 "urls = [\"mqtts://a:1\", \"mqtts://[masked]@b:2\"]",
             ),
             ("proxy_password = \"hunter2\"\n", "proxy_password = [masked]\n"),
+            ("# secret = 7\n", "# secret = [masked]\n"),
             ("  Token=abc", "  Token= [masked]"),
             ("it was eyJhbGciOiJI.eyJzdWIi.c2ln!", "it was [masked]!"),
             ("keep_alive = 30\n", "keep_alive = 30\n"),

@@ -82,7 +82,11 @@ fn processes(proc: &Path) -> Vec<Process> {
                 return None;
             }
             let line = fs::read(entry.path().join("cmdline")).ok()?;
-            let instance = instance_of(&String::from_utf8_lossy(&line))?;
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let instance = instance_of(
+                &String::from_utf8_lossy(&line),
+                &String::from_utf8_lossy(&environment),
+            )?;
             Some(Process { pid, instance })
         })
         .collect();
@@ -90,10 +94,13 @@ fn processes(proc: &Path) -> Vec<Process> {
     found
 }
 
-/// The instance that a command line names; `None` for one that is no daemon.
-fn instance_of(line: &str) -> Option<String> {
+/// The instance that a command line names, or else the environment; `None` for one that is no daemon.
+fn instance_of(line: &str, environment: &str) -> Option<String> {
     let mut words = line.split('\0').skip(1);
-    let mut instance = "imd".to_owned();
+    let set = environment
+        .split('\0')
+        .find_map(|variable| variable.strip_prefix("IMD_INSTANCE="));
+    let mut instance = set.filter(|name| !name.is_empty()).unwrap_or("imd").to_owned();
     while let Some(word) = words.next() {
         if word == "--instance" {
             instance = words.next()?.to_owned();
@@ -192,6 +199,10 @@ mod tests {
 
     #[test]
     fn a_command_line_names_its_instance() {
+        assert_eq!(
+            instance_of("imd\0", "A=b\0IMD_INSTANCE=work\0").as_deref(),
+            Some("work")
+        );
         for (line, instance) in [
             ("imd\0", Some("imd")),
             ("/usr/bin/imd\0--instance\0work\0", Some("work")),
@@ -199,7 +210,7 @@ mod tests {
             ("imd\0demo\0--keep\0", None),
             ("imd\0--check-config\0", None),
         ] {
-            assert_eq!(instance_of(line).as_deref(), instance, "{line:?}");
+            assert_eq!(instance_of(line, "").as_deref(), instance, "{line:?}");
         }
     }
 

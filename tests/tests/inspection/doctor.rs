@@ -340,13 +340,7 @@ fn a_second_daemon_for_the_same_instance_is_found() {
             Err(text)
         }
     });
-    assert_found(
-        &finished,
-        "daemons",
-        "WARNING",
-        "with other places",
-        &pid,
-    );
+    assert_found(&finished, "daemons", "WARNING", "with other places", &pid);
 }
 
 #[test]

@@ -93,7 +93,11 @@ pub(crate) enum Command {
         hours: u32,
     },
     /// Print the daemon's figures as OpenMetrics text
-    Metrics,
+    Metrics {
+        /// In the older text form of Prometheus, which node_exporter's textfile collector reads
+        #[arg(long)]
+        prometheus: bool,
+    },
     /// Make a token (a JWT signed with HS256) for a broker that shares the secret
     Token(Token),
     /// Look for what is wrong, and say what to do about it

@@ -104,7 +104,7 @@ const PAGES: Pages = Pages {
         ),
         (
             "metrics",
-            "imctl metrics > imd.prom",
+            "imctl metrics --prometheus > imd.prom",
             "For a collector that reads text files.",
         ),
         (

@@ -74,7 +74,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Quit { group } => groups::quit(&observer(&daemon).await?, group).await,
         Command::Apps => apps::list(&observer(&daemon).await?, output).await,
         Command::Timeline { hours } => timeline::show(&observer(&daemon).await?, hours, output).await,
-        Command::Metrics => metrics::show(&observer(&daemon).await?, output).await,
+        Command::Metrics { prometheus } => metrics::show(&observer(&daemon).await?, prometheus, output).await,
         Command::Bugreport { output: file } => bugreport::write(&daemon, file, output).await,
         Command::Generate { directory } => generate::generate(&directory).await,
         Command::Doctor(doctor) => doctor::examine(&daemon, &doctor, output).await,

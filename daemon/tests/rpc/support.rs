@@ -216,6 +216,7 @@ impl Daemon {
             | Command::Instance { .. }
             | Command::JoinGroup { .. }
             | Command::QuitGroup { .. }
+            | Command::LastHeard { .. }
             | Command::Stop { .. } => {
                 panic!("not a connect")
             }

@@ -17,10 +17,9 @@ use imd_client::{Client, Code, Event, EventKind, Start, Status};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_stream::StreamExt as _;
 
-use crate::args::Daemon;
 use crate::output::{Failure, Mood, Output, plain};
 use crate::status::mood;
-use crate::{apps, clock, observer, terminal, watch};
+use crate::{apps, clock, terminal, watch};
 
 /// How many events are kept: more than any screen has lines.
 const EVENTS: usize = 200;
@@ -34,58 +33,24 @@ const SECOND: Duration = Duration::from_secs(1);
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
 const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
 
+type Asked = Pin<Box<dyn Future<Output = (Vec<App>, Option<(u64, u64)>)>>>;
+
 /// Shows the screen until Ctrl-C, SIGTERM or the terminal's end. A daemon that goes away is waited for.
-pub(crate) async fn show(daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn show(client: &Client, output: &Output) -> Result<(), Failure> {
     if terminal::size().is_none() || output.is_json() {
         let text = "--screen needs a terminal to draw on; without it, watch prints lines";
         return Err(Failure::own(Code::BIZ_ERROR_INVALID_PARAMETER, text));
     }
     let mut signals = Signals::watch()?;
-    let mut client = observer(daemon).await?;
-    let mut screen = Screen::enter()?;
-    let mut view = View::default();
-    loop {
-        match follow(&client, &mut view, &mut screen, &mut signals, output).await? {
-            End::Asked => return Ok(()),
-            End::Lost => {}
-        }
-        client = loop {
-            tokio::select! {
-                wanted = signals.next() => match wanted {
-                    Wanted::End => return Ok(()),
-                    Wanted::Redraw => screen.draw(&view, output)?,
-                },
-                () = tokio::time::sleep(SECOND) => {
-                    if let Ok(client) = observer(daemon).await {
-                        break client;
-                    }
-                }
-            }
-        };
-    }
-}
-
-enum End {
-    Asked,
-    Lost,
-}
-
-type Asked = Pin<Box<dyn Future<Output = (Option<Vec<App>>, Option<(u64, u64)>)>>>;
-
-async fn follow(
-    client: &Client,
-    view: &mut View,
-    screen: &mut Screen,
-    signals: &mut Signals,
-    output: &Output,
-) -> Result<End, Failure> {
     let mut changes = client.connection_status_changes();
     let mut events = Some(client.subscribe(Start::Tail));
     let mut asks = tokio::time::interval(ASK);
     asks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut asked: Option<Asked> = None;
+    let mut view = View::default();
+    let mut screen = Screen::enter()?;
     loop {
-        screen.draw(view, output)?;
+        screen.draw(&view, output)?;
         let is_asked = asked.is_some();
         let answer = async {
             match &mut asked {
@@ -107,23 +72,16 @@ async fn follow(
         };
         tokio::select! {
             wanted = signals.next() => match wanted {
-                Wanted::End => return Ok(End::Asked),
+                Wanted::End => return Ok(()),
                 Wanted::Redraw => screen.forget(),
             },
-            change = changes.next() => {
-                let Some(change) = change else { return Ok(End::Lost) };
-                let is_lost = change.is_daemon_lost();
-                view.status(change);
-                if is_lost {
-                    view.apps.clear();
-                    view.outbox = None;
-                    screen.draw(view, output)?;
-                    return Ok(End::Lost);
-                }
-            }
+            change = changes.next() => match change {
+                Some(change) => view.status(change),
+                None => return Ok(()),
+            },
             event = event => match event {
                 Some(Ok(event)) => view.event(&event, output),
-                // The status tells why.
+                // What the daemon refuses once it refuses again.
                 Some(Err(_)) | None => events = None,
             },
             _ = asks.tick(), if !is_asked => {
@@ -132,8 +90,7 @@ async fn follow(
             }
             (apps, outbox) = answer => {
                 asked = None;
-                view.apps = apps.unwrap_or_default();
-                view.apps.retain(|app| app.instance_id != client.instance_id());
+                view.apps = apps;
                 view.outbox = outbox;
             }
             () = countdown => {}
@@ -141,8 +98,10 @@ async fn follow(
     }
 }
 
-async fn ask(client: &Client) -> (Option<Vec<App>>, Option<(u64, u64)>) {
-    let apps = client.apps().await.ok();
+/// The other apps, and what waits to be sent. Without a daemon nobody and nothing is known.
+async fn ask(client: &Client) -> (Vec<App>, Option<(u64, u64)>) {
+    let mut apps = client.apps().await.unwrap_or_default();
+    apps.retain(|app| app.instance_id != client.instance_id());
     let outbox = client.list_outbox(1, None).await.ok();
     (
         apps,

@@ -10,6 +10,7 @@
 //! | [`hub`] | what the world sees: the status with its generation, the bound apps |
 //! | [`rpc`] | the socket and the gRPC services: thin |
 //! | [`lifecycle`] | start, signals, systemd, the orderly stop |
+//! | `manual` | man pages and completions from a command line's definition |
 //! | [`demo`] | `imd demo` and its small broker |
 
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod hub;
 pub mod lifecycle;
 pub mod link;
 pub mod locks;
+mod manual;
 pub mod paths;
 pub mod rpc;
 pub mod store;

@@ -53,6 +53,7 @@ pub(crate) struct Script {
     pub(crate) refused: Arc<Mutex<Vec<(&'static str, Code)>>>,
     pub(crate) findings: Arc<Mutex<Vec<v1::Finding>>>,
     pub(crate) changes: Arc<Mutex<Vec<v1::StatusChange>>>,
+    pub(crate) runs: Arc<Mutex<Vec<v1::DaemonRun>>>,
     /// The calls that have come, by name.
     pub(crate) calls: watch::Sender<Vec<String>>,
     pub(crate) connects: Arc<Mutex<Vec<v1::ConnectRequest>>>,
@@ -81,6 +82,7 @@ impl Default for Script {
             refused: Arc::default(),
             findings: Arc::default(),
             changes: Arc::default(),
+            runs: Arc::default(),
             calls: watch::Sender::default(),
             connects: Arc::default(),
             app_keys: Arc::default(),
@@ -516,6 +518,8 @@ impl AdminService for Script {
             }),
             app_key: "demo".to_owned(),
             connect_phase: v1::ConnectPhase::Succeeded.into(),
+            lag: Some(3),
+            subscriptions: 1,
         };
         Ok(Response::new(v1::ListAppsResponse { apps: vec![app] }))
     }
@@ -527,7 +531,17 @@ impl AdminService for Script {
         self.enter("ListStatusChanges").await?;
         drop(self.frozen.lock());
         let changes = self.changes.lock().unwrap().clone();
-        Ok(Response::new(v1::ListStatusChangesResponse { changes }))
+        let runs = self.runs.lock().unwrap().clone();
+        Ok(Response::new(v1::ListStatusChangesResponse { changes, runs }))
+    }
+
+    async fn get_metrics(
+        &self,
+        _: Request<v1::GetMetricsRequest>,
+    ) -> Result<Response<v1::GetMetricsResponse>, Status> {
+        self.enter("GetMetrics").await?;
+        let open_metrics = "# TYPE a counter\n# HELP a x\na_total{code=\"-1\"} 2\n# EOF\n".to_owned();
+        Ok(Response::new(v1::GetMetricsResponse { open_metrics }))
     }
 
     async fn diagnose(

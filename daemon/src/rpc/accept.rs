@@ -73,6 +73,8 @@ struct Inside {
     connections: usize,
     by_process: BTreeMap<i32, usize>,
     refused: u64,
+    /// Not told to the log yet.
+    untold: u64,
     reported: Option<BootTime>,
 }
 
@@ -106,6 +108,11 @@ impl Admission {
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.lock().connections
+    }
+
+    /// How many connections were closed at once since the start.
+    pub(super) fn refused(&self) -> u64 {
+        self.lock().refused
     }
 
     fn admit(self: &Arc<Self>, pid: i32, uid: u32) -> Result<Place, Unwelcome> {
@@ -147,11 +154,12 @@ impl Admission {
         let now = clock::now().boot;
         let mut inside = self.lock();
         inside.refused += 1;
+        inside.untold += 1;
         if inside.reported.is_some_and(|last| now.since(last) < REPORT) {
             return;
         }
         inside.reported = Some(now);
-        let refused = std::mem::take(&mut inside.refused);
+        let refused = std::mem::take(&mut inside.untold);
         drop(inside);
         tracing::warn!(refused, %why, "a connection to the socket was refused");
     }

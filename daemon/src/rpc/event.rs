@@ -41,9 +41,14 @@ impl EventService for Events {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let app = match Caller::of(&request, &self.hub)? {
+            Caller::Bound(app) => Some(app.instance),
+            Caller::Unbound(_) => None,
+        };
         let start = self.start(&request)?;
         let (answers, stream) = mpsc::channel(PAGES);
-        tokio::spawn(follow(self.log.subscribe(start), answers, self.goodbye.asked()));
+        let subscription = self.log.subscribe_for(app, start);
+        tokio::spawn(follow(subscription, answers, self.goodbye.asked()));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

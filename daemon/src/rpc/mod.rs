@@ -11,6 +11,7 @@
 //! | `binding`, `arguments` | for whom a call is made, and whether its arguments can be read |
 //! | `convert` | all conversions between the wire's types and ours |
 //! | `diagnose` | what Diagnose finds |
+//! | `metrics`, `timeline` | what GetMetrics answers, and ListStatusChanges of earlier runs |
 //! | `panics`, `stop` | a panic becomes a log line and a code; the daemon's end is told to all |
 
 mod accept;
@@ -24,10 +25,12 @@ mod diagnose;
 mod event;
 mod group;
 mod message;
+mod metrics;
 mod panics;
 mod server;
 mod session;
 mod stop;
+mod timeline;
 
 pub use accept::{Limits, Peer};
 pub use archive::Archive;

@@ -136,14 +136,17 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         link: link.clone(),
         archive: Arc::clone(&archive),
     });
+    let log = EventLog::new(Arc::<dyn Archive>::clone(&archive));
     let events = EventServiceServer::new(Events {
-        log: EventLog::new(archive),
+        log: log.clone(),
         hub: Arc::clone(&hub),
         goodbye: goodbye.clone(),
     });
     let admin = AdminServiceServer::new(Admin {
         link,
         hub,
+        archive,
+        log,
         about,
         stop,
         diagnose,

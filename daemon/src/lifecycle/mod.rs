@@ -95,6 +95,7 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
             started: clock::now().unix,
         },
         stop: stop.clone(),
+        allow: settings.allow.clone(),
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
             rows,

@@ -29,10 +29,11 @@ pub(super) const PAGES: Share = Share {
     of_process: 8 * 1024 * 1024,
 };
 
-/// Subscriptions. Each holds about two pages of 64 KiB when its reader has stopped.
+/// Subscriptions. One whose reader has stopped holds about half a MiB: two pages of 64 KiB, and what HTTP/2
+/// has taken to send (400 KiB).
 pub(super) const SUBSCRIPTIONS: Share = Share {
     in_all: 512,
-    of_process: 64,
+    of_process: 128,
 };
 
 /// Counts what is held.
@@ -215,7 +216,7 @@ mod tests {
         let answer = prost_types::Duration { seconds: 1, nanos: 0 };
         let response = budget.answer(&peer(1), answer).unwrap();
         let (_, _, extensions) = response.into_parts();
-        let mut response = http::Response::new(Body::empty());
+        let mut response = http::Response::new(Body::new("unread".to_owned()));
         *response.extensions_mut() = extensions;
         let response = until_sent(response);
         assert_eq!(budget.lock().in_all, 2);

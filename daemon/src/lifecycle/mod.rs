@@ -104,6 +104,7 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
         archive: Arc::new(store.clone()),
         about,
         stop: stop.clone(),
+        allow: settings.allow.clone(),
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
             rows,

@@ -20,6 +20,8 @@ use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
+use super::allowed::{AllowedApps, Standing};
+use crate::access::PeerProcess;
 use crate::clock;
 
 /// How long the accepting rests when the kernel has no descriptor or no memory for another connection.
@@ -53,11 +55,13 @@ impl Default for Limits {
 }
 
 /// Who is at the other end of a connection, as the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     pub pid: i32,
     /// Counts the connections of this run of the daemon.
     pub connection: u64,
+    /// Where there is a list of allowed apps: whether it is on it.
+    pub(super) standing: Option<Standing>,
 }
 
 /// Who may come in. Counts those who are.
@@ -134,7 +138,11 @@ impl Admission {
         let connection = self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(Place {
             admission: Arc::clone(self),
-            peer: Peer { pid, connection },
+            peer: Peer {
+                pid,
+                connection,
+                standing: None,
+            },
         })
     }
 
@@ -186,14 +194,20 @@ impl Drop for Place {
 pub(super) struct Incoming {
     listener: Listener,
     admission: Arc<Admission>,
+    allowed: Option<Arc<AllowedApps>>,
     rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
-    pub(super) fn new(listener: Listener, admission: Arc<Admission>) -> Self {
+    pub(super) fn new(
+        listener: Listener,
+        admission: Arc<Admission>,
+        allowed: Option<Arc<AllowedApps>>,
+    ) -> Self {
         Self {
             listener,
             admission,
+            allowed,
             rest: None,
         }
     }
@@ -203,7 +217,11 @@ impl Incoming {
         let (Some(pid), Some(uid)) = (peer.pid(), peer.euid()) else {
             return Err(io::Error::from(io::ErrorKind::Unsupported).into());
         };
-        let place = self.admission.admit(pid, uid)?;
+        let mut place = self.admission.admit(pid, uid)?;
+        if let Some(allowed) = &self.allowed {
+            let process = PeerProcess::of(stream.inner(), pid);
+            place.peer.standing = Some(allowed.look_up(pid, process));
+        }
         Ok(Connection::new(stream, place))
     }
 }
@@ -263,7 +281,7 @@ impl<S> Connected for Connection<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.place.peer
+        self.place.peer.clone()
     }
 }
 

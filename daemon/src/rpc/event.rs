@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::binding::Caller;
+use super::binding::{Caller, peer};
+use super::budget::{Budget, Held};
 use super::stop::Stop;
 use super::{archive, arguments, convert};
 use crate::hub::{EventLog, Hub, Start, Subscription};
@@ -31,6 +32,7 @@ pub(super) struct Events {
     pub(super) log: EventLog,
     pub(super) hub: Arc<Hub>,
     pub(super) goodbye: Stop,
+    pub(super) subscriptions: Budget,
 }
 
 #[tonic::async_trait]
@@ -46,9 +48,10 @@ impl EventService for Events {
             Caller::Unbound(_) => None,
         };
         let start = self.start(&request)?;
+        let held = self.subscriptions.take(&peer(&request)?, 1)?;
         let (answers, stream) = mpsc::channel(PAGES);
         let subscription = self.log.subscribe_for(app, start);
-        tokio::spawn(follow(subscription, answers, self.goodbye.asked()));
+        tokio::spawn(follow(subscription, answers, self.goodbye.asked(), held));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -96,6 +99,7 @@ async fn follow(
     mut subscription: Subscription,
     answers: mpsc::Sender<Answer>,
     goodbye: impl Future<Output = Arc<str>>,
+    _held: Held,
 ) {
     let mut goodbye = pin!(goodbye);
     while let Ok(turn) = answers.reserve().await {

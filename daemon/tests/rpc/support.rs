@@ -108,6 +108,7 @@ impl Daemon {
             stop: stop.clone(),
             diagnose: Arc::new(Checks),
             limits,
+            allow: None,
         };
         let serving = tokio::spawn(serve(listener, services, stop.clone()));
         Self {

@@ -6,6 +6,7 @@
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
+//! | [`supervisor`] | a service manager that does what systemd does |
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`token`] | tokens as an app's server makes them |
 //! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
@@ -30,6 +31,7 @@ pub mod proxy;
 pub mod rpc;
 pub mod scripted;
 pub mod sources;
+pub mod supervisor;
 pub mod token;
 pub mod wait;
 

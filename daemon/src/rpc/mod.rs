@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `accept` | the socket's connections: whose they are, how many there may be |
 //! | `server` | the services put together, and their orderly stop |
+//! | `unfit` | what a daemon answers that cannot start |
 //! | `session`, `admin` | the calls about the connection and the daemon |
 //! | `message`, `conversation`, `group`, `event` | the calls about what is stored |
 //! | `archive` | what those want from the store |
@@ -28,6 +29,7 @@ mod panics;
 mod server;
 mod session;
 mod stop;
+mod unfit;
 
 pub use accept::{Limits, Peer};
 pub use archive::Archive;
@@ -35,3 +37,4 @@ pub use diagnose::{Diagnose, Finding, Verdict};
 pub use panics::log_panics;
 pub use server::{About, MAX_REQUEST, ServeError, Services, serve};
 pub use stop::Stop;
+pub use unfit::{Unfit, serve_unfit};

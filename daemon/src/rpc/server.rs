@@ -44,11 +44,11 @@ pub const MAX_REQUEST: usize = 256 * 1024;
 const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// Calls and streams open at once on one connection; a client's further ones wait there.
-const STREAMS: u32 = 128;
+pub(super) const STREAMS: u32 = 128;
 
 /// Requests that wait for their answer at once, on all connections together. A further one is refused
 /// with RESOURCE_EXHAUSTED, which reads as 90004. A stream counts until it has begun.
-const REQUESTS: usize = 1024;
+pub(super) const REQUESTS: usize = 1024;
 
 /// What the health service answers for.
 const SERVICES: [&str; 6] = [
@@ -61,8 +61,8 @@ const SERVICES: [&str; 6] = [
 ];
 
 /// HTTP/2's ping to a silent client, and how long its answer may take.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
-const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(120);
+pub(super) const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long the streams have to say goodbye.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -149,7 +149,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         diagnose,
         admission: Arc::clone(&admission),
     });
-    let (mut health, health_service) = tonic_health::server::health_reporter();
+    let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
@@ -183,6 +183,16 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     let served = router.serve_with_incoming_shutdown(incoming, async {
         stopping.await;
     });
+    until_drained(served, health, &admission, &goodbye).await
+}
+
+/// Serves to the end; from the goodbye on for [`DRAIN`] at most.
+pub(super) async fn until_drained(
+    served: impl Future<Output = Result<(), tonic::transport::Error>>,
+    mut health: HealthReporter,
+    admission: &Admission,
+    goodbye: &Stop,
+) -> Result<(), ServeError> {
     let drained = async {
         goodbye.asked().await;
         end_health(&mut health).await;
@@ -197,7 +207,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     Ok(())
 }
 
-fn descriptors() -> reflection::Builder<'static> {
+pub(super) fn descriptors() -> reflection::Builder<'static> {
     reflection::Builder::configure()
         .register_encoded_file_descriptor_set(imd_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

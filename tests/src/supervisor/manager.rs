@@ -135,7 +135,6 @@ impl Manager {
                 self.start();
             }
             self.pass_time();
-            self.tell();
         }
     }
 
@@ -333,16 +332,6 @@ impl Manager {
                 }
             }
         }
-    }
-
-    /// Says whether all that was to be done is done.
-    fn tell(&self) {
-        let settled = match &self.state {
-            State::Listening => true,
-            State::Running(service) => matches!(service.phase, Phase::Wanted),
-            State::Failed { .. } => false,
-        };
-        self.board().settled = settled;
     }
 
     fn note(&self, happening: Happening) {

@@ -69,8 +69,6 @@ struct Board {
     journal: Vec<Happening>,
     /// The process, and whether it is ready.
     main: Option<(u32, bool)>,
-    /// No order is being carried out, and no restart waits.
-    settled: bool,
 }
 
 type Shared = Arc<Mutex<Board>>;
@@ -147,11 +145,11 @@ impl Supervisor {
 
     /// `systemctl stop` of the service alone: the next connect starts it again. Returns when it has ended.
     pub fn stop(&self) {
+        let main = self.board().main;
         self.order(Order::Stop);
-        eventually(SOON, "the service to stop", || {
-            let board = self.board();
-            when(board.settled && board.main.is_none(), board.journal.clone())
-        });
+        if let Some((main, _)) = main {
+            self.await_end(main);
+        }
     }
 
     /// `systemctl restart`: returns when the successor is ready.
@@ -186,6 +184,23 @@ impl Supervisor {
                 Some((pid, true)) if Some(pid) != former => Ok(pid),
                 Some(_) | None => Err(board.journal.clone()),
             }
+        })
+    }
+
+    /// Waits until this process of the service has ended. Gives how.
+    pub fn await_end(&self, main: u32) -> ExitStatus {
+        eventually(SOON, "the end of the service", || {
+            let journal = self.journal();
+            let end = journal.iter().find_map(|one| match one {
+                Happening::Ended { pid, status } if *pid == main => Some(*status),
+                Happening::Ended { .. }
+                | Happening::Started { .. }
+                | Happening::Said { .. }
+                | Happening::Pretended { .. }
+                | Happening::WatchdogMissed { .. }
+                | Happening::Overdue { .. } => None,
+            });
+            end.ok_or(journal)
         })
     }
 
@@ -252,7 +267,6 @@ impl Supervisor {
     }
 
     fn order(&self, order: Order) {
-        self.board().settled = false;
         let taken = self.orders.send(order).is_ok() && (&self.bell).write_all(b"!").is_ok();
         assert!(taken, "the supervisor's thread lives");
     }

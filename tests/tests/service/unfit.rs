@@ -6,28 +6,20 @@ use imd_proto::code::Code;
 use imd_tests::daemon::config;
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::process::Process;
-use imd_tests::supervisor::{Happening, Supervisor, Unit};
-use imd_tests::wait::{SOON, eventually, never, when};
+use imd_tests::supervisor::{Supervisor, Unit};
+use imd_tests::wait::{SOON, eventually, never};
 
 use super::SERVER;
 
 const MISTAKE: &str = "[server]\nurl = \"mqtt://127.0.0.1\"\n";
 
-/// The one process that there was, and that it ended so when it was asked to.
+/// There was one process, and it ends so when it is asked to.
 #[track_caller]
-fn assert_ended_once(systemd: &Supervisor, code: i32) {
+fn assert_ends_after_one_start(systemd: &Supervisor, code: i32) {
+    let pid = systemd.await_ready();
     systemd.stop();
-    let ends: Vec<_> = systemd.journal();
-    let ends = ends.into_iter().filter_map(|one| match one {
-        Happening::Ended { status, .. } => Some(status.code()),
-        Happening::Started { .. }
-        | Happening::Said { .. }
-        | Happening::Pretended { .. }
-        | Happening::WatchdogMissed { .. }
-        | Happening::Overdue { .. } => None,
-    });
-    assert_eq!(ends.collect::<Vec<_>>(), [Some(code)]);
-    assert_eq!(systemd.starts(), 1);
+    assert_eq!(systemd.await_end(pid).code(), Some(code));
+    assert_eq!(systemd.starts(), 1, "{:?}", systemd.journal());
 }
 
 #[test]
@@ -55,7 +47,7 @@ fn with_an_error_in_the_config_file_it_stays_and_every_call_says_which() {
     never(Duration::from_secs(2), "a second start", || {
         (systemd.starts() > 1).then(|| systemd.journal())
     });
-    assert_ended_once(&systemd, 78);
+    assert_ends_after_one_start(&systemd, 78);
 }
 
 #[test]
@@ -77,7 +69,7 @@ fn when_the_config_file_is_mended_it_goes_on() {
     assert_eq!(systemd.await_ready(), pid, "it is the same process");
     let words = systemd.words(pid);
     assert!(words.contains(&"STATUS=".to_owned()), "{words:?}");
-    assert_ended_once(&systemd, 0);
+    assert_ends_after_one_start(&systemd, 0);
 }
 
 #[test]
@@ -98,7 +90,7 @@ fn a_daemon_that_systemd_does_not_know_is_named_and_waited_for() {
     eventually(SOON, "a binding", || {
         systemd.rpc().bind("org.example.App").map(drop)
     });
-    assert_ended_once(&systemd, 0);
+    assert_ends_after_one_start(&systemd, 0);
 }
 
 #[test]
@@ -109,8 +101,6 @@ fn a_command_line_that_cannot_be_read_is_told_to_whoever_connects() {
         let refused = systemd.rpc().bind("org.example.App").unwrap_err();
         assert_eq!(refused.code, Code::BIZ_ERROR_INVALID_PARAMETER);
         assert!(refused.text.contains(value), "{refused:?}");
-        let starts = systemd.starts();
-        when(starts == 1, starts).unwrap();
-        assert_ended_once(&systemd, 2);
+        assert_ends_after_one_start(&systemd, 2);
     }
 }

@@ -4,14 +4,18 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use imd_tests::count;
+use imd_client::{Client, ConnectOptions};
+use imd_proto::imd::v1::ConnectPhase;
 use imd_tests::daemon::config;
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::process::Process;
+use imd_tests::proxy::Proxy;
 use imd_tests::supervisor::Supervisor;
 use imd_tests::wait::{SOON, eventually, when};
+use imd_tests::{APP_KEY, count};
 use rustix::process::Signal;
 
 /// More than a run can send.
@@ -68,17 +72,6 @@ impl Side {
         told
     }
 
-    /// The daemon goes, in one way or the other; its successor is there when this returns.
-    fn replace_daemon(&self, orderly: bool) {
-        let former = self.systemd.await_ready();
-        if orderly {
-            self.systemd.restart();
-        } else {
-            self.systemd.signal(Signal::KILL);
-        }
-        self.systemd.await_successor(former);
-    }
-
     fn await_growth(&self) {
         let before = self.lines().len();
         eventually(SOON * 3, "the journal to grow", || {
@@ -86,6 +79,17 @@ impl Side {
             when(seen > before + 20, seen)
         });
     }
+}
+
+/// The daemon goes, in one way or the other; its successor is there when this returns.
+fn replace_daemon(systemd: &Supervisor, orderly: bool) {
+    let former = systemd.await_ready();
+    if orderly {
+        systemd.restart();
+    } else {
+        systemd.signal(Signal::KILL);
+    }
+    systemd.await_successor(former);
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn no_accepted_message_and_no_event_is_lost_or_comes_twice() {
     for round in 0..count(20, 600) {
         let side = if round % 2 == 0 { &alice } else { &bob };
         side.await_growth();
-        side.replace_daemon(round % 4 < 2);
+        replace_daemon(&side.systemd, round % 4 < 2);
     }
     fs::write(alice.systemd.home().path("over"), "").unwrap();
     assert!(alice.app.wait(SOON * 3).success());
@@ -115,4 +119,36 @@ fn no_accepted_message_and_no_event_is_lost_or_comes_twice() {
     let differs = told.iter().zip(&wanted).position(|(is, should)| is != should);
     assert_eq!(differs.map(|at| (&told[at], &wanted[at])), None);
     assert_eq!(told.len(), wanted.len());
+}
+
+#[test]
+fn a_pending_connect_outlives_every_daemon_and_succeeds_once() {
+    let broker = Mosquitto::start();
+    let proxy = Proxy::start(broker.address());
+    proxy.refuse();
+    let systemd = Supervisor::listening(&config(&proxy.url(), ""));
+    let builder = Client::builder(APP_KEY).app_id("org.example.Caller");
+    let app = builder.socket(systemd.home().socket()).build().unwrap();
+    let token = broker.token("carol");
+    let options = ConnectOptions::new().user_id("carol");
+    let caller = {
+        let app = app.blocking();
+        thread::spawn(move || app.connect(token, options))
+    };
+    for round in 0..count(20, 600) {
+        eventually(SOON * 2, "the connect to reach the daemon", || {
+            assert!(!caller.is_finished(), "round {round}: the connect has ended");
+            let apps = systemd.rpc().apps();
+            let pending = apps.as_ref().is_ok_and(|apps| {
+                apps.iter().any(|one| {
+                    one.instance_id == app.instance_id() && one.connect_phase() == ConnectPhase::Pending
+                })
+            });
+            when(pending, apps)
+        });
+        replace_daemon(&systemd, round % 2 == 0);
+    }
+    proxy.accept();
+    let user = caller.join().unwrap().unwrap();
+    assert_eq!(user.as_str(), "carol");
 }

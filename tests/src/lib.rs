@@ -6,6 +6,7 @@
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
+//! | [`supervisor`] | a service manager that does what systemd does |
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`raw`] | bytes on the socket that no library would send |
 //! | [`token`] | tokens as an app's server makes them |
@@ -32,6 +33,7 @@ pub mod raw;
 pub mod rpc;
 pub mod scripted;
 pub mod sources;
+pub mod supervisor;
 pub mod token;
 pub mod wait;
 

@@ -118,13 +118,14 @@ class Binder:
 
     async def start(self, *, wait_for_daemon: bool) -> None:
         """Binds for the first time; with `wait_for_daemon` whenever there is a daemon."""
+        bound: Bound | None = None
         try:
             bound = await bind(self.identity, None)
+            self._begin(bound)
         except ImdError as error:
             if not wait_for_daemon:
                 raise
             self.board.still_lost(error.code, error.text)
-            bound = None
         self._task = asyncio.get_running_loop().create_task(self._run(bound))
 
     async def close(self) -> None:
@@ -157,6 +158,7 @@ class Binder:
         while True:
             if bound is None:
                 bound = await self._dial(redial)
+                self._begin(bound)
             began = _clock.now()
             try:
                 await self._live(bound)
@@ -182,13 +184,15 @@ class Binder:
             except ImdError as error:
                 self.board.still_lost(error.code, error.text)
 
-    async def _live(self, bound: Bound) -> None:
-        """One binding, from the hello to the loss, which is told here: once."""
-        link = bound.link
-        self._link = link
+    def _begin(self, bound: Bound) -> None:
+        self._link = bound.link
         self.board.found(bound.status)
         self.on_bound(bound.status)
         self._signal.notify()
+
+    async def _live(self, bound: Bound) -> None:
+        """One binding, to the loss, which is told here: once."""
+        link = bound.link
         following = asyncio.ensure_future(self._follow(bound))
         beating = asyncio.ensure_future(self._keep_alive(link))
         down = asyncio.ensure_future(link.is_down())

@@ -126,6 +126,8 @@ class Client(Calls):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._connector.close()
+        self._courier.close()
         await self._binder.close()
         # They end with on_error.
         if self._callbacks:

@@ -28,26 +28,22 @@ class CodeRow(OpenEnum):
     action: str
     """What the app should do."""
 
-    def __new__(
-        cls,
-        number: int,
-        kind: str | None = None,
-        meaning: str = "The server's own number, unknown to imd.",
-        action: str = "Ask whoever runs the server what it means.",
-    ) -> CodeRow:
+    # Defaults, because a type checker takes Code(31004) for a call of this.
+    def __new__(cls, number: int, kind: str = "loop", meaning: str = "", action: str = "") -> CodeRow:
         code = int.__new__(cls, number)
         code._value_ = number
-        code.kind = None if kind is None else Kind(kind)
+        code.kind = Kind(kind)
         code.meaning = meaning
         code.action = action
         return code
 
     @classmethod
-    def _missing_(cls, value: object) -> CodeRow | None:
-        if not isinstance(value, int):
-            return None
-        unlisted = CodeRow.__new__(cls, value)
-        unlisted._name_ = "UNLISTED"
+    def _missing_(cls, value: object) -> OpenEnum | None:
+        unlisted = super()._missing_(value)
+        if isinstance(unlisted, CodeRow):
+            unlisted.kind = None
+            unlisted.meaning = "The server's own number, unknown to imd."
+            unlisted.action = "Ask whoever runs the server what it means."
         return unlisted
 
     @property

@@ -134,6 +134,7 @@ class Connector:
         self._binder = binder
         self._spawn = spawn
         self._keeper = Keeper()
+        self._waiting: set[Connecting] = set()
         binder.on_status = self._keeper.sees
         binder.on_bound = self._bound
 
@@ -156,8 +157,14 @@ class Connector:
         self._keeper.begins(request)
         whole = seconds(limit)
         until = _clock.now() + whole if whole else None
+        self._waiting.add(connecting)
         self._spawn(self._run(request, until, connecting))
         return connecting
+
+    def close(self) -> None:
+        """Nothing is waited for any longer."""
+        for connecting in self._waiting:
+            connecting.tell_outcome(closed(NAME))
 
     def signed_out(self) -> None:
         """Disconnect or logout was called."""
@@ -186,14 +193,12 @@ class Connector:
         except ImdError as error:
             self._keeper.failed(request)
             connecting.tell_outcome(error)
-        except BaseException:
-            connecting.tell_outcome(closed(NAME))
-            raise
         else:
             status = await self.refresh()
             self._keeper.succeeded(request, replace(status, user_id=user_id, app_key=self._app_key(status)))
             self._keeper.sees(status)
             connecting.tell_outcome(user_id)
+        self._waiting.discard(connecting)
 
     def _app_key(self, status: Status) -> str:
         return status.app_key or self._binder.identity.app_key or ""

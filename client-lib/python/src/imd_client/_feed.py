@@ -100,10 +100,13 @@ class Events:
         except ImdError as error:
             self._error = error
         finally:
-            self._feed.close()
-            self._has_ended = True
-            self._on_end(self)
-            self._signal.notify()
+            self._end()
+
+    def _end(self) -> None:
+        self._feed.close()
+        self._has_ended = True
+        self._on_end(self)
+        self._signal.notify()
 
     def __aiter__(self) -> Events:
         return self
@@ -125,6 +128,8 @@ class Events:
         self._page.clear()
         self._task.cancel()
         await asyncio.wait({self._task})
+        # One that was never begun has not ended itself.
+        self._end()
 
     async def __aenter__(self) -> Events:
         return self

@@ -33,8 +33,9 @@ LONG_DEADLINE = 30.0
 GRACE = 0.5
 """How long calls in flight may still be answered after the daemon has ended the binding."""
 
-MAX_CALLS = 64
-"""The most calls of one client at a time; beyond them the daemon would queue calls in silence."""
+MAX_CALLS = 65
+"""The most calls of one client at a time, the binding's own with them; beyond them the daemon would queue calls in
+silence."""
 
 MAX_ANSWER = 32 * 1024 * 1024
 """A page of 200 messages of 128 KiB each, and what is around them."""
@@ -198,7 +199,7 @@ class Link:
     def _take_place(self, name: str) -> None:
         self._check(name)
         if self._calls >= MAX_CALLS:
-            text = f"{name}: {MAX_CALLS} calls of this client are waiting already"
+            text = f"{name}: {MAX_CALLS - 1} calls of this client are waiting already"
             raise failure(Code.IMD_TOO_MANY, text, Sent.NO)
         self._calls += 1
 

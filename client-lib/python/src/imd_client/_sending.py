@@ -124,6 +124,13 @@ class Courier:
         """There is nothing to wait for any longer."""
         self._register.deleted(message_ids)
 
+    def close(self) -> None:
+        """Nothing is waited for any longer."""
+        for followed in self._register.all():
+            if followed.message is None:
+                followed.refused(closed(NAME))
+            followed.unseen(Code.IPC_DISCONNECT, "the Client was closed")
+
     def _queue(self, conversation: ConversationKey, content: Content, followed: Followed) -> None:
         request = message_pb2.SendMessageRequest(
             conversation=_wire.to_key(conversation),
@@ -146,23 +153,14 @@ class Courier:
     async def _hand_over(self, conversation: ConversationKey) -> None:
         """Makes the requests of one conversation, in order."""
         queue = self._queues[conversation]
-        try:
-            while queue:
-                job = queue.popleft()
-                try:
-                    tell(job.followed, await self._deliver(job))
-                except ImdError as error:
-                    job.followed.refused(error)
-                except BaseException:
-                    job.followed.refused(closed(NAME))
-                    raise
-                finally:
-                    self._waiting -= 1
-        finally:
-            for job in queue:
-                job.followed.refused(closed(NAME))
-            self._waiting -= len(queue)
-            del self._queues[conversation]
+        while queue:
+            job = queue.popleft()
+            try:
+                tell(job.followed, await self._deliver(job))
+            except ImdError as error:
+                job.followed.refused(error)
+            self._waiting -= 1
+        del self._queues[conversation]
 
     async def _deliver(self, job: Job) -> message_pb2.SendMessageResponse:
         """The daemon's answer: of this daemon or of one that is started later."""
@@ -223,10 +221,6 @@ class Courier:
         except ImdError as error:
             for followed in self._register.all():
                 followed.unseen(error.code, error.text)
-        except BaseException:
-            for followed in self._register.all():
-                followed.unseen(Code.IPC_DISCONNECT, "the Client was closed")
-            raise
         finally:
             feed.close()
             self._is_watched = False

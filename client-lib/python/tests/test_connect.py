@@ -8,7 +8,6 @@ import os
 import pickle
 
 import pytest
-from kit import APP_KEY, Stage, an_app, connected, eventually, eventually_answered, free_port, soon, status_that, token
 
 from imd_client import (
     Client,
@@ -22,6 +21,7 @@ from imd_client import (
     Sent,
     Status,
 )
+from kit import APP_KEY, Stage, an_app, connected, eventually, eventually_answered, free_port, soon, status_that, token
 
 
 class Callbacks:

@@ -10,21 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from kit import (
-    APP_KEY,
-    Daemon,
-    Stage,
-    an_app,
-    bound,
-    connected,
-    eventually,
-    eventually_answered,
-    free_port,
-    lost,
-    soon,
-    status_that,
-    token,
-)
 
 from imd_client import (
     Client,
@@ -44,6 +29,21 @@ from imd_client import (
     _binder,
     _connect,
     _link,
+)
+from kit import (
+    APP_KEY,
+    Daemon,
+    Stage,
+    an_app,
+    bound,
+    connected,
+    eventually,
+    eventually_answered,
+    free_port,
+    lost,
+    soon,
+    status_that,
+    token,
 )
 
 ALICE = ConversationKey.private("alice")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from kit import REPOSITORY, Daemon, Stage
 
 PAGES = [Path("client-lib/python/README.md"), Path("README.md")]

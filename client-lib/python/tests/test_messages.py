@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from kit import Stage, an_app, bound, eventually_answered, soon
 
 import imd_client
 from imd_client import (
@@ -34,6 +33,7 @@ from imd_client import (
     Tail,
     Verdict,
 )
+from kit import Stage, an_app, bound, eventually_answered, soon
 
 ALICE = ConversationKey.private("alice")
 BOB = ConversationKey.private("bob")

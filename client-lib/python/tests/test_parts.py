@@ -10,15 +10,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import generate
 import pytest
 from flit_core import buildapi
 from google.protobuf import descriptor
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from kit import REPOSITORY
 
+import generate
 import imd_client
 from imd_client import Code, ConnectionStatus, Content, ConversationType, Kind, Loss, Message, Status, _methods, _wire
 from imd_client._binder import Binder, Identity
@@ -29,6 +28,7 @@ from imd_client._keeper import Idle, Keeper, Kept, Pending, Request
 from imd_client._redial import Redial
 from imd_client._status import daemon_lost
 from imd_client._uuid7 import uuid7
+from kit import REPOSITORY
 
 
 def a_status(connection: ConnectionStatus, generation: int, run_id: str = "run 1", **others: object) -> Status:

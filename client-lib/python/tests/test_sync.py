@@ -8,7 +8,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kit import APP_KEY, Daemon, Stage, wait_until
 
 from imd_client import (
     Code,
@@ -24,6 +23,7 @@ from imd_client import (
     Tail,
     sync,
 )
+from kit import APP_KEY, Daemon, Stage, wait_until
 
 
 def an_app(daemon: Daemon, name: str = "Chat") -> sync.Client:

@@ -13,6 +13,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from imd_client import (
@@ -24,6 +25,7 @@ from imd_client import (
     Direction,
     Event,
     Gap,
+    ImdError,
     Loss,
     MessageState,
     MessageStored,
@@ -36,6 +38,9 @@ from imd_client import (
 )
 
 APP_KEY = "demo"
+
+PAUSE = 0.05
+"""Between two tries, in seconds."""
 
 BATCH = 16
 """How many messages are on their way to the daemon at once."""
@@ -67,6 +72,16 @@ def count_losses(client: Client, path: Path) -> None:
             losses.append(f"{time.time():.3f} {status.reason}")
 
     client.add_connection_status_listener(listen)
+
+
+async def until_done(work: Callable[[], Awaitable[None]]) -> None:
+    """What a silent daemon has ended is begun again, from the journal on."""
+    while True:
+        try:
+            return await work()
+        except ImdError as error:
+            print(error, file=sys.stderr)
+            await asyncio.sleep(PAUSE)
 
 
 async def send(socket: str, journal: Journal, losses: Path, user: str, count: int, stop: Path) -> None:
@@ -126,12 +141,13 @@ def line_of(event: Event) -> str | None:
 def main() -> None:
     match sys.argv[1:]:
         case ["send", socket, journal, user, count, stop]:
-            work = send(socket, Journal(Path(journal)), Path(f"{journal}.losses"), user, int(count), Path(stop))
+            paths = Journal(Path(journal)), Path(f"{journal}.losses")
+            asyncio.run(until_done(lambda: send(socket, *paths, user, int(count), Path(stop))))
         case ["read", socket, journal]:
-            work = read(socket, Journal(Path(journal)), Path(f"{journal}.losses"))
+            paths = Journal(Path(journal)), Path(f"{journal}.losses")
+            asyncio.run(until_done(lambda: read(socket, *paths)))
         case _:
             sys.exit("usage: journal_app.py send SOCKET JOURNAL USER COUNT STOP | journal_app.py read SOCKET JOURNAL")
-    asyncio.run(work)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,15 @@ def test_the_kept_example_is_that_of_the_page() -> None:
     assert examples()[0][1] in kept
 
 
+def test_the_node_example_of_the_pages_is_the_kept_one() -> None:
+    kept = (REPOSITORY / "client-lib/node/hello.mjs").read_text()
+    pages = [(REPOSITORY / page).read_text() for page in ("client-lib/node/README.md", "README.md")]
+    blocks = [block.partition("```")[0] for page in pages for block in page.split("```js\n")[1:]]
+    assert blocks
+    for block in blocks:
+        assert block in kept
+
+
 def run(daemon: Daemon, command: list[str], token: str) -> str:
     environment = {
         **os.environ,

@@ -12,7 +12,7 @@ from pathlib import Path
 from imd_client import _clock, _methods, _wire
 from imd_client._board import Board
 from imd_client._code_table import Code
-from imd_client._endpoint import Pin
+from imd_client._endpoint import Pin, unreachable
 from imd_client._errors import ImdError, Sent, failure, gone, lacks, silent
 from imd_client._generated import session_pb2
 from imd_client._link import DEADLINE, Link, Stream
@@ -64,9 +64,17 @@ async def bind(identity: Identity, gone_run: str | None) -> Bound:
         raise
     try:
         return await asyncio.wait_for(_bind(identity, pin, link, gone_run), DEADLINE)
+    except ImdError:
+        # First, for some of them are an OSError or a TimeoutError too.
+        await link.close()
+        raise
     except asyncio.TimeoutError:
         await link.close()
         raise silent("Bind", DEADLINE, Sent.UNKNOWN) from None
+    except OSError as error:
+        # Such as: no descriptor is left.
+        await link.close()
+        raise unreachable(identity.socket, error) from None
     except BaseException:
         await link.close()
         raise
@@ -198,7 +206,9 @@ class Binder:
         down = asyncio.ensure_future(link.is_down())
         try:
             await asyncio.wait({following, beating, down}, return_when=asyncio.FIRST_COMPLETED)
-            loss, reason = link.loss or (Loss.DIED, "the daemon is gone")
+            if link.loss is None:
+                link.lose(Loss.DIED, "the daemon cannot be followed", at_once=True)
+            loss, reason = link.loss or (Loss.DIED, link.reason)
             LOGGER.info("the daemon is lost: %s", reason)
             self._link = None
             self.lost_at = _clock.now()

@@ -24,6 +24,7 @@ class Board:
     def __init__(self, status: Status) -> None:
         self.current = status
         self._readers: set[Callable[[Status | None], None]] = set()
+        self._is_closed = False
 
     def publish(self, status: Status) -> None:
         """Makes a status the newest, unless it is old: the daemon tells it in more than one answer."""
@@ -48,6 +49,8 @@ class Board:
         """Tells the status as it is, then every change; None at the end."""
         self._readers.add(reader)
         reader(self.current)
+        if self._is_closed:
+            reader(None)
 
     def remove(self, reader: Callable[[Status | None], None]) -> None:
         """Tells it nothing more."""
@@ -55,6 +58,7 @@ class Board:
 
     def close(self) -> None:
         """The end."""
+        self._is_closed = True
         for reader in tuple(self._readers):
             reader(None)
         self._readers.clear()

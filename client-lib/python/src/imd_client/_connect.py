@@ -192,6 +192,8 @@ class Connector:
             user_id = await self._follow(request, until, connecting)
         except ImdError as error:
             self._keeper.failed(request)
+            if error.sent is Sent.YES:
+                await self.refresh()
             connecting.tell_outcome(error)
         else:
             status = await self.refresh()

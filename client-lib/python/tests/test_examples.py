@@ -48,7 +48,7 @@ def run(daemon: Daemon, command: list[str], token: str) -> str:
     environment = {
         **os.environ,
         "IMD_SOCKET": str(daemon.socket),
-        "PYTHONPATH": str(REPOSITORY / "client-lib/python/src"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
     }
     done = subprocess.run(
         command, input=f"{token}\n", env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -102,10 +102,12 @@ pub(crate) async fn talk(
     timeline.line(&alice.who, "has a receipt for every message");
 
     let losses = losses.load(Ordering::Relaxed);
-    timeline.line(&bob.who, &format!("was told of the loss {losses} time(s)"));
     if losses != 1 {
-        return Err(Failed::new("a loss is to be told once"));
+        return Err(Failed::new(format!(
+            "a loss is to be told once, and was {losses} times"
+        )));
     }
+    timeline.line(&bob.who, "was told of the loss once");
 
     let expected: Vec<String> = (1..=MESSAGES).map(text).collect();
     let distinct: BTreeSet<&String> = texts.iter().collect();

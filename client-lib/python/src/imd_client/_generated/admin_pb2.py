@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12imd/v1/admin.proto\x12\x06imd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11GetVersionRequest\"\xcd\x01\n\x12GetVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x15\n\rdaemon_run_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x07 \x01(\x05\x12\x10\n\x08instance\x18\x08 \x01(\t\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x12\n\x10ShutdownResponse\"\x11\n\x0fListAppsRequest\"-\n\x10ListAppsResponse\x12\x19\n\x04\x61pps\x18\x01 \x03(\x0b\x32\x0b.imd.v1.App\"\xb9\x01\n\x03\x41pp\x12\x0e\n\x06\x61pp_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12-\n\tbind_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61pp_key\x18\x06 \x01(\t\x12+\n\rconnect_phase\x18\x07 \x01(\x0e\x32\x14.imd.v1.ConnectPhase\"\x1a\n\x18ListStatusChangesRequest\"B\n\x19ListStatusChangesResponse\x12%\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x14.imd.v1.StatusChange\"\xac\x01\n\x0cStatusChange\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x02 \x01(\x11\x12\x13\n\x0bstatus_name\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x11\n\tlast_code\x18\x06 \x01(\x11\x12\x16\n\x0elast_code_name\x18\x07 \x01(\t\"\'\n\x0f\x44iagnoseRequest\x12\x14\n\x0cprobe_broker\x18\x01 \x01(\x08\"5\n\x10\x44iagnoseResponse\x12!\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Finding\"V\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12 \n\x07verdict\x18\x02 \x01(\x0e\x32\x0f.imd.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04mend\x18\x04 \x01(\t*}\n\x0c\x43onnectPhase\x12\x1d\n\x19\x43ONNECT_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONNECT_PHASE_NONE\x10\x01\x12\x19\n\x15\x43ONNECT_PHASE_PENDING\x10\x02\x12\x1b\n\x17\x43ONNECT_PHASE_SUCCEEDED\x10\x03*\x86\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x13\n\x0fVERDICT_WARNING\x10\x02\x12\x12\n\x0eVERDICT_FAILED\x10\x03\x12\x14\n\x10VERDICT_INSECURE\x10\x04\x12\x13\n\x0fVERDICT_SKIPPED\x10\x05\x32\xea\x02\n\x0c\x41\x64minService\x12\x43\n\nGetVersion\x12\x19.imd.v1.GetVersionRequest\x1a\x1a.imd.v1.GetVersionResponse\x12=\n\x08Shutdown\x12\x17.imd.v1.ShutdownRequest\x1a\x18.imd.v1.ShutdownResponse\x12=\n\x08ListApps\x12\x17.imd.v1.ListAppsRequest\x1a\x18.imd.v1.ListAppsResponse\x12X\n\x11ListStatusChanges\x12 .imd.v1.ListStatusChangesRequest\x1a!.imd.v1.ListStatusChangesResponse\x12=\n\x08\x44iagnose\x12\x17.imd.v1.DiagnoseRequest\x1a\x18.imd.v1.DiagnoseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12imd/v1/admin.proto\x12\x06imd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n\x11GetVersionRequest\"\xcd\x01\n\x12GetVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x15\n\rdaemon_run_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x07 \x01(\x05\x12\x10\n\x08instance\x18\x08 \x01(\t\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x12\n\x10ShutdownResponse\"\x11\n\x0fListAppsRequest\"-\n\x10ListAppsResponse\x12\x19\n\x04\x61pps\x18\x01 \x03(\x0b\x32\x0b.imd.v1.App\"\xea\x01\n\x03\x41pp\x12\x0e\n\x06\x61pp_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x05\x12-\n\tbind_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61pp_key\x18\x06 \x01(\t\x12+\n\rconnect_phase\x18\x07 \x01(\x0e\x32\x14.imd.v1.ConnectPhase\x12\x10\n\x03lag\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\rsubscriptions\x18\t \x01(\rB\x06\n\x04_lag\"E\n\x18ListStatusChangesRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x19ListStatusChangesResponse\x12%\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x14.imd.v1.StatusChange\x12\x1f\n\x04runs\x18\x02 \x03(\x0b\x32\x11.imd.v1.DaemonRun\"\x9e\x01\n\tDaemonRun\x12\x15\n\rdaemon_run_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0b\n\x03pid\x18\x05 \x01(\x05\"\xc3\x01\n\x0cStatusChange\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x02 \x01(\x11\x12\x13\n\x0bstatus_name\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x11\n\tlast_code\x18\x06 \x01(\x11\x12\x16\n\x0elast_code_name\x18\x07 \x01(\t\x12\x15\n\rdaemon_run_id\x18\x08 \x01(\t\"\'\n\x0f\x44iagnoseRequest\x12\x14\n\x0cprobe_broker\x18\x01 \x01(\x08\"5\n\x10\x44iagnoseResponse\x12!\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Finding\"V\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12 \n\x07verdict\x18\x02 \x01(\x0e\x32\x0f.imd.v1.Verdict\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04mend\x18\x04 \x01(\t\"\x13\n\x11GetMetricsRequest\"*\n\x12GetMetricsResponse\x12\x14\n\x0copen_metrics\x18\x01 \x01(\t*}\n\x0c\x43onnectPhase\x12\x1d\n\x19\x43ONNECT_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONNECT_PHASE_NONE\x10\x01\x12\x19\n\x15\x43ONNECT_PHASE_PENDING\x10\x02\x12\x1b\n\x17\x43ONNECT_PHASE_SUCCEEDED\x10\x03*\x86\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x13\n\x0fVERDICT_WARNING\x10\x02\x12\x12\n\x0eVERDICT_FAILED\x10\x03\x12\x14\n\x10VERDICT_INSECURE\x10\x04\x12\x13\n\x0fVERDICT_SKIPPED\x10\x05\x32\xaf\x03\n\x0c\x41\x64minService\x12\x43\n\nGetVersion\x12\x19.imd.v1.GetVersionRequest\x1a\x1a.imd.v1.GetVersionResponse\x12=\n\x08Shutdown\x12\x17.imd.v1.ShutdownRequest\x1a\x18.imd.v1.ShutdownResponse\x12=\n\x08ListApps\x12\x17.imd.v1.ListAppsRequest\x1a\x18.imd.v1.ListAppsResponse\x12X\n\x11ListStatusChanges\x12 .imd.v1.ListStatusChangesRequest\x1a!.imd.v1.ListStatusChangesResponse\x12=\n\x08\x44iagnose\x12\x17.imd.v1.DiagnoseRequest\x1a\x18.imd.v1.DiagnoseResponse\x12\x43\n\nGetMetrics\x12\x19.imd.v1.GetMetricsRequest\x1a\x1a.imd.v1.GetMetricsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imd.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONNECTPHASE']._serialized_start=1056
-  _globals['_CONNECTPHASE']._serialized_end=1181
-  _globals['_VERDICT']._serialized_start=1184
-  _globals['_VERDICT']._serialized_end=1318
+  _globals['_CONNECTPHASE']._serialized_start=1430
+  _globals['_CONNECTPHASE']._serialized_end=1555
+  _globals['_VERDICT']._serialized_start=1558
+  _globals['_VERDICT']._serialized_end=1692
   _globals['_GETVERSIONREQUEST']._serialized_start=63
   _globals['_GETVERSIONREQUEST']._serialized_end=82
   _globals['_GETVERSIONRESPONSE']._serialized_start=85
@@ -49,19 +49,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAPPSRESPONSE']._serialized_start=366
   _globals['_LISTAPPSRESPONSE']._serialized_end=411
   _globals['_APP']._serialized_start=414
-  _globals['_APP']._serialized_end=599
-  _globals['_LISTSTATUSCHANGESREQUEST']._serialized_start=601
-  _globals['_LISTSTATUSCHANGESREQUEST']._serialized_end=627
-  _globals['_LISTSTATUSCHANGESRESPONSE']._serialized_start=629
-  _globals['_LISTSTATUSCHANGESRESPONSE']._serialized_end=695
-  _globals['_STATUSCHANGE']._serialized_start=698
-  _globals['_STATUSCHANGE']._serialized_end=870
-  _globals['_DIAGNOSEREQUEST']._serialized_start=872
-  _globals['_DIAGNOSEREQUEST']._serialized_end=911
-  _globals['_DIAGNOSERESPONSE']._serialized_start=913
-  _globals['_DIAGNOSERESPONSE']._serialized_end=966
-  _globals['_FINDING']._serialized_start=968
-  _globals['_FINDING']._serialized_end=1054
-  _globals['_ADMINSERVICE']._serialized_start=1321
-  _globals['_ADMINSERVICE']._serialized_end=1683
+  _globals['_APP']._serialized_end=648
+  _globals['_LISTSTATUSCHANGESREQUEST']._serialized_start=650
+  _globals['_LISTSTATUSCHANGESREQUEST']._serialized_end=719
+  _globals['_LISTSTATUSCHANGESRESPONSE']._serialized_start=721
+  _globals['_LISTSTATUSCHANGESRESPONSE']._serialized_end=820
+  _globals['_DAEMONRUN']._serialized_start=823
+  _globals['_DAEMONRUN']._serialized_end=981
+  _globals['_STATUSCHANGE']._serialized_start=984
+  _globals['_STATUSCHANGE']._serialized_end=1179
+  _globals['_DIAGNOSEREQUEST']._serialized_start=1181
+  _globals['_DIAGNOSEREQUEST']._serialized_end=1220
+  _globals['_DIAGNOSERESPONSE']._serialized_start=1222
+  _globals['_DIAGNOSERESPONSE']._serialized_end=1275
+  _globals['_FINDING']._serialized_start=1277
+  _globals['_FINDING']._serialized_end=1363
+  _globals['_GETMETRICSREQUEST']._serialized_start=1365
+  _globals['_GETMETRICSREQUEST']._serialized_end=1384
+  _globals['_GETMETRICSRESPONSE']._serialized_start=1386
+  _globals['_GETMETRICSRESPONSE']._serialized_end=1428
+  _globals['_ADMINSERVICE']._serialized_start=1695
+  _globals['_ADMINSERVICE']._serialized_end=2126
 # @@protoc_insertion_point(module_scope)

@@ -81,7 +81,7 @@ class ListAppsResponse(_message.Message):
     def __init__(self, apps: _Optional[_Iterable[_Union[App, _Mapping]]] = ...) -> None: ...
 
 class App(_message.Message):
-    __slots__ = ("app_id", "instance_id", "app_version", "pid", "bind_time", "app_key", "connect_phase")
+    __slots__ = ("app_id", "instance_id", "app_version", "pid", "bind_time", "app_key", "connect_phase", "lag", "subscriptions")
     APP_ID_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     APP_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,8 @@ class App(_message.Message):
     BIND_TIME_FIELD_NUMBER: _ClassVar[int]
     APP_KEY_FIELD_NUMBER: _ClassVar[int]
     CONNECT_PHASE_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
     app_id: str
     instance_id: str
     app_version: str
@@ -96,20 +98,40 @@ class App(_message.Message):
     bind_time: _timestamp_pb2.Timestamp
     app_key: str
     connect_phase: ConnectPhase
-    def __init__(self, app_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., app_version: _Optional[str] = ..., pid: _Optional[int] = ..., bind_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app_key: _Optional[str] = ..., connect_phase: _Optional[_Union[ConnectPhase, str]] = ...) -> None: ...
+    lag: int
+    subscriptions: int
+    def __init__(self, app_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., app_version: _Optional[str] = ..., pid: _Optional[int] = ..., bind_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., app_key: _Optional[str] = ..., connect_phase: _Optional[_Union[ConnectPhase, str]] = ..., lag: _Optional[int] = ..., subscriptions: _Optional[int] = ...) -> None: ...
 
 class ListStatusChangesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("since",)
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListStatusChangesResponse(_message.Message):
-    __slots__ = ("changes",)
+    __slots__ = ("changes", "runs")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[StatusChange]
-    def __init__(self, changes: _Optional[_Iterable[_Union[StatusChange, _Mapping]]] = ...) -> None: ...
+    runs: _containers.RepeatedCompositeFieldContainer[DaemonRun]
+    def __init__(self, changes: _Optional[_Iterable[_Union[StatusChange, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[DaemonRun, _Mapping]]] = ...) -> None: ...
+
+class DaemonRun(_message.Message):
+    __slots__ = ("daemon_run_id", "start_time", "end_time", "version", "pid")
+    DAEMON_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    daemon_run_id: str
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    version: str
+    pid: int
+    def __init__(self, daemon_run_id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
 
 class StatusChange(_message.Message):
-    __slots__ = ("time", "status", "status_name", "generation", "reason", "last_code", "last_code_name")
+    __slots__ = ("time", "status", "status_name", "generation", "reason", "last_code", "last_code_name", "daemon_run_id")
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     STATUS_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +139,7 @@ class StatusChange(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     LAST_CODE_FIELD_NUMBER: _ClassVar[int]
     LAST_CODE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DAEMON_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     time: _timestamp_pb2.Timestamp
     status: int
     status_name: str
@@ -124,7 +147,8 @@ class StatusChange(_message.Message):
     reason: str
     last_code: int
     last_code_name: str
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[int] = ..., status_name: _Optional[str] = ..., generation: _Optional[int] = ..., reason: _Optional[str] = ..., last_code: _Optional[int] = ..., last_code_name: _Optional[str] = ...) -> None: ...
+    daemon_run_id: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[int] = ..., status_name: _Optional[str] = ..., generation: _Optional[int] = ..., reason: _Optional[str] = ..., last_code: _Optional[int] = ..., last_code_name: _Optional[str] = ..., daemon_run_id: _Optional[str] = ...) -> None: ...
 
 class DiagnoseRequest(_message.Message):
     __slots__ = ("probe_broker",)
@@ -149,3 +173,13 @@ class Finding(_message.Message):
     text: str
     mend: str
     def __init__(self, check: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., text: _Optional[str] = ..., mend: _Optional[str] = ...) -> None: ...
+
+class GetMetricsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetMetricsResponse(_message.Message):
+    __slots__ = ("open_metrics",)
+    OPEN_METRICS_FIELD_NUMBER: _ClassVar[int]
+    open_metrics: str
+    def __init__(self, open_metrics: _Optional[str] = ...) -> None: ...

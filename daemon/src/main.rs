@@ -9,14 +9,20 @@ use imd::cli::{self, Cli, Command, Exit};
 use imd::config::{Settings, Sources};
 use imd::lifecycle;
 use imd::paths::{self, PathError, Paths};
+use imd_core::account::AppKey;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let log = std::env::var_os("IMD_LOG");
-    // The demo tells its own story.
-    let quiet = log.is_none() && matches!(cli.command, Some(Command::Demo { .. }));
+    // The demo tells its own story, and the broker has a language of its own.
+    let quiet = log.is_none() && cli.command.is_some();
     if let Err(error) = cli::start_log(if quiet { Some("warn".into()) } else { log }) {
         return end(Exit::Usage, &error);
+    }
+    if let Some(parent) = cli.die_with_parent
+        && let Err(error) = lifecycle::die_with_parent(parent)
+    {
+        return end(Exit::Failure, &error);
     }
     if cli.check_config {
         return check_config(&cli);
@@ -25,8 +31,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return end(Exit::Failure, &error),
     };
-    let exit = match cli.command {
-        Some(Command::Demo { keep }) => runtime.block_on(demo(keep)),
+    let exit = match &cli.command {
+        Some(Command::Demo { keep }) => runtime.block_on(demo(*keep)),
+        Some(Command::Broker {
+            listen,
+            app_key,
+            control,
+        }) => runtime.block_on(broker(listen.port(), app_key, *control)),
         None => runtime.block_on(run(&cli)),
     };
     // A name look-up that hangs must not hold up the end.
@@ -52,6 +63,13 @@ async fn run(cli: &Cli) -> ExitCode {
 
 async fn demo(keep: bool) -> ExitCode {
     match imd::demo::run(keep).await {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => end(Exit::Failure, &error),
+    }
+}
+
+async fn broker(port: u16, app_key: &AppKey, control: bool) -> ExitCode {
+    match imd::demo::serve(port, app_key, control).await {
         Ok(()) => Exit::Success.into(),
         Err(error) => end(Exit::Failure, &error),
     }

@@ -1,6 +1,7 @@
 //! Start, signals, systemd, the orderly stop.
 
 mod doctor;
+mod parent;
 mod rows;
 mod signals;
 mod stop;
@@ -13,6 +14,7 @@ use imd_core::Core;
 use imd_core::account::InstallationId;
 use uuid::Uuid;
 
+pub use parent::{ParentError, die_with_parent};
 pub use rows::{StoreRows, remembered};
 pub use signals::{Signal, Signals};
 pub use stop::{STOP_LIMIT, bounded};

@@ -54,6 +54,8 @@ mod listeners;
 mod message;
 mod sending;
 mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 
 pub use blocking::{BlockingClient, BlockingEvents, BlockingSending, BlockingStatusChanges};

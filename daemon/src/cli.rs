@@ -80,6 +80,10 @@ pub enum Command {
         /// Leave all running at the end, and print the lines to try by hand
         #[arg(long)]
         keep: bool,
+
+        /// Draw the daemon's death, as the apps saw it, into this file (SVG)
+        #[arg(long, value_name = "FILE")]
+        draw: Option<PathBuf>,
     },
     /// Run the small MQTT broker of the demo alone. It is for tests: it keeps nothing on disk
     ///
@@ -219,7 +223,7 @@ mod tests {
     #[test]
     fn the_demo_has_its_flag() {
         let cli = Cli::try_parse_from(["imd", "demo", "--keep"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Demo { keep: true })));
+        assert!(matches!(cli.command, Some(Command::Demo { keep: true, .. })));
     }
 
     #[test]

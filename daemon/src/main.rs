@@ -1,6 +1,7 @@
 //! The daemon's process: command line in, exit code out.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => return end(Exit::Failure, &error),
     };
     let exit = match &cli.command {
-        Some(Command::Demo { keep }) => runtime.block_on(demo(*keep)),
+        Some(Command::Demo { keep, draw }) => runtime.block_on(demo(*keep, draw.as_deref())),
         Some(Command::Broker {
             listen,
             app_key,
@@ -61,8 +62,8 @@ async fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-async fn demo(keep: bool) -> ExitCode {
-    match imd::demo::run(keep).await {
+async fn demo(keep: bool, draw: Option<&Path>) -> ExitCode {
+    match imd::demo::run(keep, draw).await {
         Ok(()) => Exit::Success.into(),
         Err(error) => end(Exit::Failure, &error),
     }

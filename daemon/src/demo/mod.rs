@@ -1,6 +1,9 @@
 //! `imd demo` and its small broker, which the tests use too.
 
+mod audience;
 pub mod broker;
+mod draw;
+mod record;
 mod serve;
 mod stage;
 mod story;

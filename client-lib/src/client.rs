@@ -23,7 +23,7 @@ use crate::supervisor::Shared;
 use crate::token::Token;
 use crate::uplink::Binding;
 
-/// An app's binding to the daemon.
+/// An app's binding to the daemon, and to the next one when that is lost.
 ///
 /// It is cheap to clone, and the clones are one app. The last one dropped unbinds the app, which ends
 /// nothing else: the daemon keeps the connection.
@@ -80,7 +80,8 @@ impl Client {
     ///
     /// The future gives the user once the connection is up, from where on the daemon keeps it; or the
     /// error with which the daemon has given up for this app. Faults that heal by themselves are no
-    /// errors: they show in the status.
+    /// errors: they show in the status. Nor is a daemon that is lost, or not there yet: the next one is asked,
+    /// and the time limit runs meanwhile.
     pub fn connect(&self, token: impl Into<Token>, options: ConnectOptions) -> Connecting {
         let progress = self.start_connect(token.into(), options);
         Connecting::new(Arc::clone(&self.inner.driver), progress)

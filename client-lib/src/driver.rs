@@ -34,6 +34,11 @@ impl Driver {
             .unwrap_or_else(|_closed| Err(Error::no_thread(&"it ended at once")))
     }
 
+    #[cfg(test)]
+    pub(crate) fn alive_tasks(&self) -> usize {
+        self.handle.metrics().num_alive_tasks()
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.handle.spawn(task).abort_handle()
     }

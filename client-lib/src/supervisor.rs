@@ -18,6 +18,9 @@ use crate::socket_watch::SocketWatch;
 use crate::status::{DaemonLoss, Status};
 use crate::uplink::{Binding, Uplink};
 
+#[cfg(test)]
+mod tests;
+
 /// What all of a client's tasks share.
 pub(crate) struct Shared {
     pub(crate) uplink: Uplink,
@@ -27,9 +30,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// A status that came by this link.
-    pub(crate) fn saw(&self, link: LinkNumber, status: Status) {
+    pub(crate) fn saw(&self, link: LinkNumber, status: &Status) {
         if self.board.publish(link, status.clone()) {
-            self.claim.saw(link, &status);
+            self.claim.saw(link, status);
         }
     }
 }
@@ -152,7 +155,7 @@ impl Supervisor {
         match action {
             Action::Watch => {
                 self.watch = SocketWatch::new(&self.identity.socket)
-                    .inspect_err(|error| not_watched(error))
+                    .inspect_err(not_watched)
                     .ok();
             }
             Action::Unwatch => self.watch = None,
@@ -256,7 +259,7 @@ async fn follow(line: &mut Option<Line>, shared: &Shared) -> Option<Input> {
     }
     match bound.word().await {
         Word::Status(status) => {
-            shared.saw(bound.link.number, *status);
+            shared.saw(bound.link.number, &status);
             None
         }
         Word::Ended(loss) => {

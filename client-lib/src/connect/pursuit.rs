@@ -106,13 +106,10 @@ impl Pursuit {
             .board
             .newest(link.number)
             .is_some_and(|status| status.is_connected());
-        let status = if is_seen {
-            None
-        } else {
-            refresh(&self.shared, &link).await
-        };
+        let is_known = is_seen || refresh(&self.shared, &link).await.is_some();
         self.shared.claim.held(&self.connect, account.clone());
-        if let Some(status) = status {
+        // Its end may have come since.
+        if is_known && let Some(status) = self.shared.board.newest(link.number) {
             self.shared.claim.saw(link.number, &status);
         }
         self.tell(Ok(user_id));
@@ -344,6 +341,6 @@ pub(crate) async fn refresh(shared: &Shared, link: &Link) -> Option<Status> {
         .await;
     // Without an answer the status comes by the Bind stream, or the daemon is gone.
     let status = Status::from_wire(answer.ok()?.status?, &link.run_id);
-    shared.saw(link.number, status.clone());
+    shared.saw(link.number, &status);
     Some(status)
 }

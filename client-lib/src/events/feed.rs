@@ -30,7 +30,7 @@ pub(crate) struct Feed {
 enum Stage {
     /// No daemon has taken it so far.
     New,
-    Open(Pages),
+    Open(Box<Pages>),
     /// The link has ended, or did not give it.
     Broken(Arc<Link>),
 }
@@ -125,7 +125,7 @@ impl Feed {
         }
     }
 
-    async fn open(&self, link: &Arc<Link>, permit: OwnedSemaphorePermit) -> Result<Pages, Error> {
+    async fn open(&self, link: &Arc<Link>, permit: OwnedSemaphorePermit) -> Result<Box<Pages>, Error> {
         let start = match &self.start {
             Start::Cursor(cursor) => subscribe_request::Start::Cursor(cursor.to_wire()),
             Start::Named(name) => subscribe_request::Start::Name(name.clone()),
@@ -137,12 +137,12 @@ impl Feed {
             .within(NAME, DEADLINE, client.subscribe(request))
             .await?
             .into_inner();
-        Ok(Pages {
+        Ok(Box::new(Pages {
             stream,
             link: Arc::clone(link),
             resumed: self.is_started,
             _permit: permit,
-        })
+        }))
     }
 }
 

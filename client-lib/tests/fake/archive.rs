@@ -284,7 +284,8 @@ impl MessageService for Script {
         self.archive.sends.lock().unwrap().push(request.uid.clone());
         self.enter("SendMessage").await?;
         if let Err(refusal) = self.archive.check_open() {
-            self.calls.send_modify(|calls| calls.push("SendMessage refused".to_owned()));
+            self.calls
+                .send_modify(|calls| calls.push("SendMessage refused".to_owned()));
             return Err(refusal);
         }
         let known = self.archive.with_uid(&request.uid);

@@ -23,10 +23,11 @@ fn next(events: &mut Events) -> Event {
 
 #[track_caller]
 fn uid(events: &mut Events) -> String {
-    match next(events).kind {
-        EventKind::Message(message) => message.uid,
-        other => panic!("it is no message: {other:?}"),
-    }
+    let event = next(events);
+    let EventKind::Message(message) = event.kind else {
+        panic!("it is no message: {event:?}");
+    };
+    message.uid
 }
 
 fn starts(daemon: &FakeDaemon) -> Vec<subscribe_request::Start> {

@@ -1,4 +1,4 @@
-//! `imd_client::testing`, used as an app's author would.
+//! `imd_client::testing`, used as an app's author would: the first test is a whole example.
 
 #![cfg(test)]
 
@@ -11,7 +11,65 @@ use std::thread;
 use std::time::Duration;
 
 use imd_client::testing::{Broker, Daemon, Error};
-use imd_client::{BlockingClient, Code, ConnectOptions, ConnectionStatus, StatusListener};
+use imd_client::{BlockingClient, BlockingEvents, Code, ConnectOptions, ConnectionStatus};
+use imd_client::{EventKind, Start, StatusListener};
+use tokio_stream::StreamExt as _;
+
+/// An app under test: it answers each message, and has no line of code for a daemon that dies.
+fn echo(app: &BlockingClient, events: BlockingEvents, count: usize) -> Vec<String> {
+    let read = texts(events, "alice", count, |text| {
+        let sending = app.send_text("alice", format!("echo of {text}"));
+        sending
+            .accepted()
+            .expect("a message is taken, with or without a daemon");
+    });
+    assert_eq!(read.len(), count);
+    read
+}
+
+/// The texts that come from this user, until there are so many.
+fn texts(events: BlockingEvents, from: &str, count: usize, mut see: impl FnMut(&str)) -> Vec<String> {
+    let mut read = Vec::new();
+    for event in events {
+        if let EventKind::Message(message) = event.expect("the events go on").kind
+            && message.sender_user_id == from
+        {
+            let text = message.text().unwrap_or_default();
+            see(&text);
+            read.push(text);
+        }
+        if read.len() == count {
+            break;
+        }
+    }
+    read
+}
+
+/// The events from here on; they have begun when this returns.
+fn events_of(app: &BlockingClient) -> BlockingEvents {
+    let mut events = app.subscribe(Start::Tail);
+    let started = events.next().unwrap().unwrap();
+    assert!(matches!(started.kind, EventKind::Started { .. }), "{started:?}");
+    events
+}
+
+/// What the thread gives back, if it does so in time.
+struct Awaited<T>(Receiver<T>);
+
+impl<T: Send + 'static> Awaited<T> {
+    fn start(work: impl FnOnce() -> T + Send + 'static) -> Self {
+        let (tell, told) = channel();
+        thread::spawn(move || tell.send(work()));
+        Self(told)
+    }
+
+    #[track_caller]
+    fn get(self) -> T {
+        self.0
+            .recv_timeout(SOON)
+            .expect("it takes too long, or has panicked")
+    }
+}
 
 fn connected(broker: &Broker, daemon: &Daemon, user: &str) -> BlockingClient {
     let app = daemon.client("org.example.Chat").build().unwrap().blocking();
@@ -57,6 +115,48 @@ impl Told {
         }
         panic!("{wanted} was not told; what was: {seen:#?}");
     }
+}
+
+#[test]
+fn a_killed_daemon_is_told_once_and_its_restart_makes_the_app_whole() {
+    let broker = Broker::spawn().unwrap();
+    let (alices, bobs) = (Daemon::spawn(&broker).unwrap(), Daemon::spawn(&broker).unwrap());
+    let alice = connected(&broker, &alices, "alice");
+    let bob = connected(&broker, &bobs, "bob");
+
+    let told = Told::listen(&bob);
+    let events = events_of(&bob);
+    let bobs_app = Awaited::start(move || echo(&bob, events, 2));
+    let events = events_of(&alice);
+    let answers = Awaited::start(move || texts(events, "bob", 2, |_| {}));
+    alice.send_text("bob", "one").received().unwrap();
+
+    bobs.kill().unwrap();
+    told.until(ConnectionStatus::DaemonLost);
+    alice.send_text("bob", "two").sent().unwrap();
+    bobs.start().unwrap();
+
+    let losses = told.until(ConnectionStatus::Connected);
+    assert_eq!(losses, 0, "the loss was told once");
+    assert_eq!(bobs_app.get(), ["one", "two"]);
+    assert_eq!(answers.get(), ["echo of one", "echo of two"]);
+}
+
+#[tokio::test]
+async fn an_async_test_uses_it_as_it_is() {
+    let broker = Broker::spawn().unwrap();
+    let daemon = Daemon::spawn(&broker).unwrap();
+    let client = daemon.client("org.example.Chat").build_async().await.unwrap();
+    let token = broker.token("alice").unwrap();
+    client.connect(token, ConnectOptions::new()).await.unwrap();
+    let mut changes = client.connection_status_changes();
+    let lived_through = async {
+        daemon.kill().unwrap();
+        while !changes.next().await.expect("a loss is told").is_daemon_lost() {}
+        daemon.start().unwrap();
+        while !changes.next().await.expect("so is the way back").is_connected() {}
+    };
+    tokio::time::timeout(SOON, lived_through).await.unwrap();
 }
 
 #[test]

@@ -20,6 +20,8 @@ const RETURN: f64 = 632.0;
 
 const FIRST_LANE: i32 = 112;
 const LANE: i32 = 38;
+/// How wide the words of a new binding are.
+const PILL: f64 = 118.0;
 /// How high a bar or a tick is.
 const HEIGHT: i32 = 22;
 
@@ -31,7 +33,7 @@ text{font:14px system-ui,sans-serif;fill:#1f2328}\
 .pill{font-size:12px;font-weight:600;fill:#fff}\
 .lane{fill:#f6f8fa}.alive{fill:#2da44e}.dead{fill:#ffebe9;stroke:#cf222e;stroke-dasharray:4 3}\
 .gap{fill:#ffebe9}.loss{fill:#cf222e}.bound{fill:#1a7f37}\
-.red{fill:#cf222e}.green{fill:#1a7f37}\
+.red,.red.small{fill:#cf222e}.green{fill:#1a7f37}\
 .written{stroke:#8c959f}.read{stroke:#0969da}\
 .death{stroke:#cf222e;stroke-width:1.5}.return{stroke:#1a7f37;stroke-width:1.5}";
 
@@ -44,8 +46,20 @@ pub(super) fn drawing(recording: &Recording, count: &Count, drawn: UnixTime) -> 
     };
     sheet.head(recording, drawn);
     sheet.writer(&recording.sent);
-    sheet.bar("broker link", "link", (recording.link_down, recording.link_up));
-    sheet.bar("imd bob", "process", (recording.killed, recording.listened));
+    let (down, up) = (recording.killed, recording.listened);
+    sheet.bar(
+        "imd bob",
+        "the daemon",
+        (down, up),
+        ["runs", "dead", "runs again"],
+    );
+    let (down, up) = (recording.link_down, recording.link_up);
+    sheet.bar(
+        "its link",
+        "to the broker",
+        (down, up),
+        ["up", "down", "up again"],
+    );
     for app in &recording.apps {
         sheet.app(app, recording.listened, count.sent);
     }
@@ -132,13 +146,20 @@ impl Sheet {
         self.y += LANE;
     }
 
-    /// Up, then down between these two points, then up.
-    fn bar(&mut self, name: &str, what: &str, (down, up): (BootTime, BootTime)) {
+    /// Good, then bad between these two points, then good again.
+    fn bar(&mut self, name: &str, what: &str, (down, up): (BootTime, BootTime), words: [&str; 3]) {
         self.lane(name, what);
         let (down, up) = (self.within(down), self.within(up));
-        self.rect("alive", LEFT, down);
-        self.rect("dead", down, up);
-        self.rect("alive", up, RIGHT);
+        let parts = [("alive", LEFT, down), ("dead", down, up), ("alive", up, RIGHT)];
+        for ((class, from, to), words) in parts.into_iter().zip(words) {
+            self.rect(class, from, to);
+            let text = if class == "dead" {
+                "red small middle"
+            } else {
+                "pill middle"
+            };
+            self.text(f64::midpoint(from, to), self.y + 15, text, words);
+        }
         self.y += LANE;
     }
 
@@ -149,10 +170,10 @@ impl Sheet {
         self.ticks("read", app.read.iter().map(|read| read.at));
         self.rect("loss", lost, lost + 30.0);
         self.text(lost + 15.0, self.y + 15, "pill middle", "-2");
-        self.rect("bound", rebound - 92.0, rebound);
+        self.rect("bound", rebound - PILL, rebound);
         let after = milliseconds(listened, app.rebound);
         self.text(
-            rebound - 46.0,
+            rebound - PILL / 2.0,
             self.y + 15,
             "pill middle",
             &format!("bound +{after:.1} ms"),
@@ -168,7 +189,8 @@ impl Sheet {
         let last = RIGHT - DEATH;
         for (x, pixels) in [(LEFT, -first), (DEATH, 0.0), (RIGHT, last)] {
             let at = pixels / self.scale.pixels_per_millisecond;
-            self.text(x, y, "small middle", &format!("{at:+.0} ms"));
+            let sign = if at > 0.0 { "+" } else { "" };
+            self.text(x, y, "small middle", &format!("{sign}{at:.0} ms"));
         }
         let apps = recording.apps.len();
         self.text(24.0, y + 44, "count", &count.to_string());
@@ -176,7 +198,7 @@ impl Sheet {
             RIGHT + 156.0,
             y + 44,
             "small end",
-            &format!("over {apps} apps; +ms: after the next daemon listened"),
+            &format!("each of {apps} apps got every message; +ms: since the next daemon listened"),
         );
         self.line("</svg>");
     }

@@ -53,42 +53,9 @@ pub(super) async fn talk(
         &alice.who,
         &format!("has sent {BEFORE_THE_KILL} of {MESSAGES}, and goes on"),
     );
-    let killed = clock::now().boot;
-    daemon.kill9();
-    timeline.line_of(killed, "imd bob", "killed with -9");
-    let mut lost = Vec::new();
-    for reader in &mut readers {
-        let at = reader.lost().await?;
-        let read = reader.count();
-        let after = milliseconds(at, killed);
-        timeline.line_of(
-            at,
-            &reader.app.who,
-            &format!("is told -2, IPC_DISCONNECT, {after:.1} ms later; it had read {read}"),
-        );
-        lost.push(at);
-    }
-
+    let (killed, lost) = die(timeline, daemon, &mut readers).await?;
     until(&alice.who, &mut so_far, BEFORE_THE_START).await?;
-    let listened = daemon.start_again().await?;
-    let dead = milliseconds(listened, killed);
-    let pid = daemon.pid();
-    timeline.line_of(
-        listened,
-        "imd bob",
-        &format!("listens again, pid {pid}, after {dead:.0} ms; it connects by itself"),
-    );
-    let mut rebound = Vec::new();
-    for reader in &mut readers {
-        let at = reader.rebound().await?;
-        let after = milliseconds(at, listened);
-        timeline.line_of(
-            at,
-            &reader.app.who,
-            &format!("is bound again, {after:.1} ms later"),
-        );
-        rebound.push(at);
-    }
+    let (listened, rebound) = come_back(timeline, daemon, &mut readers).await?;
     let link = link.await;
     let (link_down, link_up) =
         link.map_err(|error| Failed::new(format!("the broker's events: {error}")))??;
@@ -148,6 +115,58 @@ async fn join(
         readers.push(Reader::start(app, MESSAGES).await?);
     }
     Ok(readers)
+}
+
+/// Kills bob's daemon; when, and when each app was told.
+async fn die(
+    timeline: &Timeline,
+    daemon: &mut Daemon,
+    readers: &mut [Reader],
+) -> Result<(BootTime, Vec<BootTime>), Failed> {
+    let killed = clock::now().boot;
+    daemon.kill9();
+    timeline.line_of(killed, "imd bob", "killed with -9");
+    let mut lost = Vec::new();
+    for reader in readers {
+        let at = reader.lost().await?;
+        let read = reader.count();
+        let after = milliseconds(at, killed);
+        timeline.line_of(
+            at,
+            &reader.app.who,
+            &format!("is told -2, IPC_DISCONNECT, {after:.1} ms later; it had read {read}"),
+        );
+        lost.push(at);
+    }
+    Ok((killed, lost))
+}
+
+/// Starts bob's daemon again; when it listened, and when each app was bound.
+async fn come_back(
+    timeline: &Timeline,
+    daemon: &mut Daemon,
+    readers: &mut [Reader],
+) -> Result<(BootTime, Vec<BootTime>), Failed> {
+    let listened = daemon.start_again().await?;
+    let dead = milliseconds(listened, killed);
+    let pid = daemon.pid();
+    timeline.line_of(
+        listened,
+        "imd bob",
+        &format!("listens again, pid {pid}, after {dead:.0} ms; it connects by itself"),
+    );
+    let mut rebound = Vec::new();
+    for reader in readers {
+        let at = reader.rebound().await?;
+        let after = milliseconds(at, listened);
+        timeline.line_of(
+            at,
+            &reader.app.who,
+            &format!("is bound again, {after:.1} ms later"),
+        );
+        rebound.push(at);
+    }
+    Ok((listened, rebound))
 }
 
 fn judge(timeline: &Timeline, recording: &Recording, readers: &mut [Reader]) -> Result<Count, Failed> {

@@ -12,8 +12,10 @@
 mod apps;
 mod around;
 mod calls;
+#[cfg(test)]
 mod chart;
 mod checks;
+#[cfg(test)]
 mod drawing;
 mod link;
 mod pace;

@@ -4,9 +4,11 @@ mod pages;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use imd_core::account::AppKey;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -67,6 +69,10 @@ pub struct Cli {
     #[arg(long)]
     pub check_config: bool,
 
+    /// Be killed when PID, which started imd, ends: for tests, whose daemons must not outlive them
+    #[arg(long, value_name = "PID", global = true)]
+    pub die_with_parent: Option<u32>,
+
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -83,6 +89,28 @@ pub enum Command {
         /// Leave all running at the end, and print the lines to try by hand
         #[arg(long)]
         keep: bool,
+
+        /// Draw the daemon's death, as the apps saw it, into this file (SVG)
+        #[arg(long, value_name = "FILE")]
+        draw: Option<PathBuf>,
+    },
+    /// Run the small MQTT broker of the demo alone. It is for tests: it keeps nothing on disk
+    ///
+    /// Its first line on standard output is JSON: `url`, `app_key` and `secret`. It takes JSON Web Tokens
+    /// signed with that secret by HS256, whose claims are `sub` (the user id), `exp` and `app` (the App Key):
+    /// `imctl token` makes one.
+    Broker {
+        /// Where it listens: 127.0.0.1 and a port; 0 is any that is free
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = loopback)]
+        listen: SocketAddrV4,
+
+        /// The App Key its tokens are for
+        #[arg(long, value_name = "K", default_value = "testing", value_parser = app_key)]
+        app_key: AppKey,
+
+        /// Take commands on standard input, one JSON object a line, answer each with one, and end with it
+        #[arg(long)]
+        control: bool,
     },
     /// Write imd's own man pages and completions into a directory (imctl generate asks for it)
     #[command(hide = true)]
@@ -118,6 +146,21 @@ pub fn generate(directory: &Path) -> io::Result<()> {
 
 fn instance(text: &str) -> Result<String, imd_proto::endpoint::EndpointError> {
     imd_proto::endpoint::check_instance(text).map(|()| text.to_owned())
+}
+
+fn loopback(text: &str) -> Result<SocketAddrV4, String> {
+    let address: SocketAddrV4 = text
+        .parse()
+        .map_err(|_| "write an IPv4 address and a port: 127.0.0.1:0".to_owned())?;
+    if *address.ip() == Ipv4Addr::LOCALHOST {
+        Ok(address)
+    } else {
+        Err("the broker is for tests, and listens on 127.0.0.1 alone".to_owned())
+    }
+}
+
+fn app_key(text: &str) -> Result<AppKey, String> {
+    AppKey::parse(text).map_err(|invalid| invalid.text)
 }
 
 /// Why there is no log.
@@ -205,6 +248,18 @@ mod tests {
     #[test]
     fn the_demo_has_its_flag() {
         let cli = Cli::try_parse_from(["imd", "demo", "--keep"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Demo { keep: true })));
+        assert!(matches!(cli.command, Some(Command::Demo { keep: true, .. })));
+    }
+
+    #[test]
+    fn the_small_broker_listens_on_the_loopback_alone() {
+        let listen = |address| Cli::try_parse_from(["imd", "broker", "--listen", address]);
+        assert!(listen("127.0.0.1:0").is_ok());
+        for elsewhere in ["0.0.0.0:1883", "192.0.2.1:1883", "127.0.0.1", "[::]:1883", ""] {
+            let refused = listen(elsewhere).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{elsewhere}: {refused}");
+        }
+        let refused = Cli::try_parse_from(["imd", "broker", "--app-key", "a/b"]).unwrap_err();
+        assert!(refused.to_string().contains("a/b"), "{refused}");
     }
 }

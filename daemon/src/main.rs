@@ -1,6 +1,7 @@
 //! The daemon's process: command line in, exit code out.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use imd::config::{Settings, Sources};
 use imd::lifecycle::{self, End, Plan, Signal, StartError};
 use imd::locks::HandedOver;
 use imd::paths::{self, PathError, Paths};
+use imd_core::account::AppKey;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -18,16 +20,26 @@ fn main() -> ExitCode {
         Err(help) => help.exit(),
     };
     let log = std::env::var_os("IMD_LOG");
-    // The demo tells its own story.
-    let quiet = log.is_none() && matches!(cli.command, Some(Command::Demo { .. }));
+    // The demo tells its own story, and the broker has a language of its own.
+    let quiet = log.is_none() && cli.command.is_some();
     if let Err(error) = cli::start_log(if quiet { Some("warn".into()) } else { log }) {
         return misused(&format!("imd: {error}\n"));
+    }
+    if let Some(parent) = cli.die_with_parent
+        && let Err(error) = lifecycle::die_with_parent(parent)
+    {
+        return end(Exit::Failure, &error);
     }
     if cli.check_config {
         return check_config(&cli);
     }
     match cli.command {
-        Some(Command::Demo { keep }) => in_runtime(demo(keep)),
+        Some(Command::Demo { keep, ref draw }) => in_runtime(demo(keep, draw.as_deref())),
+        Some(Command::Broker {
+            listen,
+            ref app_key,
+            control,
+        }) => in_runtime(broker(listen.port(), app_key, control)),
         Some(Command::Examine) => in_runtime(examine(&cli)),
         Some(Command::Generate { ref directory }) => match cli::generate(directory) {
             Ok(()) => Exit::Success.into(),
@@ -109,8 +121,15 @@ fn usage(text: &str) -> ExitCode {
     Exit::Usage.into()
 }
 
-async fn demo(keep: bool) -> ExitCode {
-    match imd::demo::run(keep).await {
+async fn demo(keep: bool, draw: Option<&Path>) -> ExitCode {
+    match imd::demo::run(keep, draw).await {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => end(Exit::Failure, &error),
+    }
+}
+
+async fn broker(port: u16, app_key: &AppKey, control: bool) -> ExitCode {
+    match imd::demo::serve(port, app_key, control).await {
         Ok(()) => Exit::Success.into(),
         Err(error) => end(Exit::Failure, &error),
     }

@@ -3,6 +3,7 @@
 mod doctor;
 mod examine;
 mod journal;
+mod parent;
 mod rows;
 mod signals;
 mod start;
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub use examine::examine;
+pub use parent::{ParentError, die_with_parent};
 pub use rows::{StoreRows, remembered};
 pub use signals::{Signal, Signals};
 pub use start::{Plan, StartError};

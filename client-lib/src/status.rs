@@ -170,6 +170,9 @@ pub struct Status {
     pub changed: Option<SystemTime>,
     /// How far the messages that waited at the server have been read.
     pub offline_sync: OfflineSync,
+    /// Why messages that come in cannot be stored, for people to read: the disk is full, or refuses. The
+    /// server keeps them meanwhile.
+    pub storage_full: Option<String>,
 }
 
 impl Status {
@@ -207,6 +210,7 @@ impl Status {
             server: String::new(),
             changed: None,
             offline_sync: OfflineSync::NotConnected,
+            storage_full: None,
         }
     }
 
@@ -248,6 +252,7 @@ impl Status {
             server: wire.server,
             changed: wire.change_time.as_ref().and_then(system_time),
             offline_sync,
+            storage_full: Some(wire.storage_full).filter(|why| !why.is_empty()),
         }
     }
 }

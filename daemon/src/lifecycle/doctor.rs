@@ -11,6 +11,7 @@ use imd_core::server::Server;
 use super::rows::StoreRows;
 use crate::clock;
 use crate::config::Settings;
+use crate::link::Vault as _;
 use crate::link::probe::{self, Answer, Outcome};
 use crate::rpc::{Diagnose, Finding, Verdict};
 use crate::store::{AccountCheck, QuickCheck};
@@ -104,7 +105,10 @@ impl Doctor {
                 error,
                 "See the daemon's log; restart the daemon if it hangs.",
             )],
-            Ok(check) => vec![disk(&check), database(&check)],
+            Ok(check) => {
+                let full = self.rows.storage_full().borrow().clone();
+                vec![disk(&check, full), database(&check)]
+            }
         }
     }
 
@@ -115,8 +119,14 @@ impl Doctor {
     }
 }
 
-fn disk(check: &AccountCheck) -> Finding {
+/// `full`: why what comes in cannot be stored.
+fn disk(check: &AccountCheck, full: Option<String>) -> Finding {
+    const MEND: &str = "Make room: nothing is acknowledged that cannot be stored.";
     let dir = check.data_dir.display();
+    if let Some(why) = full {
+        let text = format!("messages that come in are not stored, and the server keeps them: {why}");
+        return finding("disk", Verdict::Failed, text, MEND);
+    }
     match check.free_disk {
         None => finding(
             "disk",
@@ -128,7 +138,7 @@ fn disk(check: &AccountCheck) -> Finding {
             "disk",
             Verdict::Warning,
             format!("{} MiB are free in {dir}", free / (1024 * 1024)),
-            "Make room: nothing is acknowledged that cannot be stored.",
+            MEND,
         ),
         Some(free) => finding(
             "disk",

@@ -18,7 +18,7 @@ use std::time::Duration;
 use imd_core::Core;
 use imd_core::account::Account;
 use imd_core::io::{Action, Epoch, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::calls::Calls;
@@ -57,6 +57,8 @@ pub struct Driver<V> {
     groups: BTreeMap<String, i32>,
     /// Carried out one after the other.
     group_changes: VecDeque<GroupChange>,
+    /// Why what comes in cannot be stored.
+    storage_full: watch::Receiver<Option<String>>,
     /// The connection that inbox and outbox know of.
     live: Option<Epoch>,
     calls: Calls,
@@ -84,6 +86,7 @@ enum Wake {
     Stored(Outcome),
     Pumped(Progress),
     GroupChanged(Result<(), String>),
+    StorageFull(Option<String>),
 }
 
 impl<V: Vault> Driver<V> {
@@ -100,6 +103,7 @@ impl<V: Vault> Driver<V> {
     ) -> io::Result<Self> {
         Ok(Self {
             core,
+            storage_full: vault.storage_full(),
             vault: Arc::new(vault),
             hub,
             device,
@@ -172,6 +176,13 @@ impl<V: Vault> Driver<V> {
                 None => pending().await,
             }
         };
+        let storage_full = async {
+            match self.storage_full.changed().await {
+                Ok(()) => self.storage_full.borrow_and_update().clone(),
+                // The store has stopped.
+                Err(_) => pending().await,
+            }
+        };
         tokio::select! {
             command = command => Wake::Command(command),
             () = self.alarm.wait() => Wake::Alarm,
@@ -181,6 +192,7 @@ impl<V: Vault> Driver<V> {
             outcome = self.inbox.next() => Wake::Stored(outcome),
             progress = pumped => Wake::Pumped(progress),
             result = group_changed => Wake::GroupChanged(result),
+            why = storage_full => Wake::StorageFull(why),
         }
     }
 
@@ -217,6 +229,7 @@ impl<V: Vault> Driver<V> {
                 }
             }
             Wake::GroupChanged(result) => self.group_changed(result),
+            Wake::StorageFull(why) => self.tell(Input::StorageFull(why)),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Connects with the token on standard input, and shows what becomes of it:
+//! Connects with the token on standard input, and shows what becomes of it until Ctrl-C, whatever becomes of
+//! the daemon:
 //! `imctl token … | cargo run -p imd-client --example connect -- APP_KEY`
 
 #![expect(clippy::print_stdout, reason = "it is what an example is for")]
@@ -38,11 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (tell, told) = mpsc::channel();
     client.connect_with(token.trim_end(), ConnectOptions::new(), Shown(tell));
     if told.recv().is_ok() {
-        for status in client.blocking().connection_status_changes() {
-            if status.is_daemon_lost() {
-                break;
-            }
-        }
+        // The listener shows what follows: the library binds again by itself.
+        for _ in client.blocking().connection_status_changes() {}
     }
     Ok(())
 }

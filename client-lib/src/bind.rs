@@ -1,8 +1,7 @@
-//! Binding: dial, hello, Init; then following the Bind stream until the daemon is gone.
+//! Binding, once: dial, hello, Init.
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +11,14 @@ use imd_proto::imd::v1::bind_response::Event;
 use imd_proto::imd::v1::session_service_client::SessionServiceClient;
 use imd_proto::{PROTOCOL, PROTOCOL_MIN};
 use tokio::sync::watch;
-use tokio::time::Sleep;
+use tonic::transport::Channel;
 use tonic::{Status as GrpcStatus, Streaming};
 
-use crate::call::{DEADLINE, Link, bounded};
+use crate::call::{Link, LinkNumber, bounded};
 use crate::channel::{LinkGuard, LinkState, dial};
 use crate::error::{Error, Sent};
-use crate::listeners::Board;
-use crate::status::Status;
-
-/// How long calls in flight may still be answered after the daemon has ended the binding.
-const GRACE: Duration = Duration::from_millis(500);
+use crate::rebind::{ATTEMPT_LIMIT, Failure, FailureKind};
+use crate::status::{DaemonLoss, Status};
 
 /// Who binds, and where: the same for every binding of one client.
 pub(crate) struct Identity {
@@ -33,104 +29,185 @@ pub(crate) struct Identity {
     pub(crate) instance_id: String,
     /// `None`: a tool that looks on, and makes no Init.
     pub(crate) app_key: Option<String>,
+    /// How long the daemon may be silent before it is asked whether it is alive.
+    pub(crate) keep_alive: Duration,
 }
 
-/// Binds, within [`DEADLINE`] in all, and follows the binding from then on.
-pub(crate) async fn bind(identity: Arc<Identity>) -> Result<(Arc<Link>, Arc<Board>), Error> {
-    let mut expiry = pin!(tokio::time::sleep(DEADLINE));
-    let guard = LinkGuard::new();
-    let channel = tokio::select! {
-        biased;
-        channel = dial(&identity.socket, &guard) => channel?,
-        () = &mut expiry => return Err(Error::silent("the dialling", DEADLINE, Sent::No)),
-    };
-    let mut state = guard.watch();
-    let mut session = SessionServiceClient::new(channel.clone());
+/// A socket that is open, to one of this user's processes.
+pub(crate) struct Dialed {
+    channel: Channel,
+    guard: LinkGuard,
+}
 
-    let request = v1::BindRequest {
-        app_id: identity.app_id.clone(),
-        instance_id: identity.instance_id.clone(),
-        app_version: identity.app_version.clone(),
-        protocol_min: PROTOCOL_MIN,
-        protocol_max: PROTOCOL,
-        capabilities: Vec::new(),
-    };
-    let (hello, events) = stage("Bind", expiry.as_mut(), &mut state, async {
-        let mut events = session.bind(request).await?.into_inner();
-        let first = events.message().await?;
-        Ok((first, events))
-    })
-    .await?;
-    let Some(Event::Hello(hello)) = hello.and_then(|first| first.event) else {
-        return Err(not_imd("its first word is no hello"));
-    };
-    let binding = hello
-        .binding_id
-        .parse()
-        .map_err(|_| not_imd("its binding id is no metadata value"))?;
-    // An absent status must not be taken for the number 0, CONNECTED.
-    let status = hello.status.ok_or_else(|| not_imd("its hello has no status"))?;
-    let board = Arc::new(Board::new(Status::from_wire(status)));
-    let link = Arc::new(Link::new(channel, binding, guard.watch()));
+/// A binding: what calls are made with, and the stream that lasts as long as it does.
+pub(crate) struct Bound {
+    pub(crate) link: Arc<Link>,
+    /// As the hello tells it.
+    pub(crate) status: Status,
+    events: Streaming<v1::BindResponse>,
+    guard: LinkGuard,
+}
 
-    if let Some(app_key) = identity.app_key.clone() {
-        let request = link.request(v1::InitRequest { app_key });
-        stage("Init", expiry.as_mut(), &mut state, session.init(request)).await?;
+/// What the Bind stream says.
+pub(crate) enum Word {
+    Status(Box<Status>),
+    /// The binding has ended; the socket may still be open.
+    Ended(DaemonLoss),
+    /// The socket is closed.
+    Closed(DaemonLoss),
+}
+
+impl Identity {
+    pub(crate) async fn dial(&self) -> Result<Dialed, Error> {
+        let guard = LinkGuard::new();
+        let channel = dial(&self.socket, self.keep_alive, &guard).await?;
+        Ok(Dialed { channel, guard })
     }
-    tracing::debug!(
-        daemon_version = hello.daemon_version,
-        protocol = hello.protocol,
-        "bound to the daemon"
-    );
-    tokio::spawn(follow(events, Arc::clone(&board), guard));
-    Ok((link, board))
+
+    /// Says hello, and Init. A run that has said goodbye (`stopped`) is not bound to again.
+    pub(crate) async fn greet(
+        &self,
+        dialed: Dialed,
+        number: LinkNumber,
+        stopped: Option<&str>,
+    ) -> Result<Bound, Error> {
+        let Dialed { channel, guard } = dialed;
+        let mut state = guard.watch();
+        let mut session = SessionServiceClient::new(channel.clone());
+        let request = v1::BindRequest {
+            app_id: self.app_id.clone(),
+            instance_id: self.instance_id.clone(),
+            app_version: self.app_version.clone(),
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL,
+            capabilities: Vec::new(),
+        };
+        let (hello, events) = stage("Bind", &mut state, async {
+            let mut events = session.bind(request).await?.into_inner();
+            let first = events.message().await?;
+            Ok((first, events))
+        })
+        .await?;
+        let Some(Event::Hello(hello)) = hello.and_then(|first| first.event) else {
+            return Err(not_imd("its first word is no hello"));
+        };
+        if stopped == Some(hello.daemon_run_id.as_str()) {
+            return Err(Error::new(
+                Code::IPC_DISCONNECT,
+                "the daemon is stopping",
+                Sent::No,
+            ));
+        }
+        let binding = hello
+            .binding_id
+            .parse()
+            .map_err(|_| not_imd("its binding id is no metadata value"))?;
+        // An absent status must not be taken for the number 0, CONNECTED.
+        let status = hello.status.ok_or_else(|| not_imd("its hello has no status"))?;
+        let status = Status::from_wire(status, &hello.daemon_run_id);
+        let of_run = (number, hello.daemon_run_id);
+        let link = Arc::new(Link::new(of_run, channel, binding, guard.watch()));
+
+        if let Some(app_key) = self.app_key.clone() {
+            let request = link.request(v1::InitRequest { app_key });
+            stage("Init", &mut state, session.init(request)).await?;
+        }
+        tracing::debug!(
+            daemon_version = hello.daemon_version,
+            protocol = hello.protocol,
+            "bound to the daemon"
+        );
+        Ok(Bound {
+            link,
+            status,
+            events,
+            guard,
+        })
+    }
+
+    /// Both, for one who has to know at once.
+    pub(crate) async fn bind(&self, number: LinkNumber) -> Result<Bound, Error> {
+        let attempt = async {
+            let dialed = self.dial().await?;
+            self.greet(dialed, number, None).await
+        };
+        tokio::time::timeout(ATTEMPT_LIMIT, attempt)
+            .await
+            .unwrap_or_else(|_elapsed| Err(Error::silent("the binding", ATTEMPT_LIMIT, Sent::Unknown)))
+    }
+}
+
+impl Bound {
+    /// The next word. It ends with the binding, and must not be asked for more after that.
+    pub(crate) async fn word(&mut self) -> Word {
+        let reason = loop {
+            match self.events.message().await {
+                Ok(Some(v1::BindResponse { event })) => match event {
+                    Some(Event::Status(status)) => {
+                        return Word::Status(Box::new(Status::from_wire(status, &self.link.run_id)));
+                    }
+                    Some(Event::Goodbye(v1::Goodbye { reason })) => {
+                        return self.ended(DaemonLoss::Stopped { reason });
+                    }
+                    // A second hello has no meaning, and an unknown event is a later daemon's.
+                    Some(Event::Hello(_)) | None => {}
+                },
+                Ok(None) => break "it has ended the stream".to_owned(),
+                Err(status) => break Error::from_status("Bind", &status).text().to_owned(),
+            }
+        };
+        let state = self.guard.watch().borrow().clone();
+        match state {
+            LinkState::Down(loss) => Word::Closed(loss),
+            LinkState::Up | LinkState::Leaving(_) => self.ended(DaemonLoss::Unbound { reason }),
+        }
+    }
+
+    fn ended(&self, loss: DaemonLoss) -> Word {
+        self.guard.leaving(&loss);
+        Word::Ended(loss)
+    }
+
+    /// Waits until the socket of a binding that has ended is closed.
+    pub(crate) async fn closed(&self) {
+        let mut state = self.guard.watch();
+        // The guard is here, so it cannot end otherwise.
+        let _ = state.wait_for(|state| matches!(state, LinkState::Down(_))).await;
+    }
+
+    /// Nothing waits any longer, whether the socket closes or not.
+    pub(crate) fn hang_up(&self) {
+        self.guard.down(&DaemonLoss::Died);
+    }
+}
+
+impl Failure {
+    /// What an attempt's error means for the next one.
+    pub(crate) fn of(error: &Error) -> Self {
+        let kind = match error.code() {
+            Code::IPC_DISCONNECT | Code::IMD_STOPPING => FailureKind::NobodyThere,
+            Code::IMD_DEADLINE_EXCEEDED => FailureKind::Silent,
+            Code::IMD_REFUSED_PEER => FailureKind::StrangersSocket,
+            Code::IMD_VERSION_SKEW => FailureKind::VersionSkew,
+            _ => FailureKind::Refused,
+        };
+        Self {
+            kind,
+            code: error.code(),
+            text: error.text().to_owned(),
+        }
+    }
 }
 
 async fn stage<T>(
     name: &str,
-    expiry: Pin<&mut Sleep>,
     state: &mut watch::Receiver<LinkState>,
     answer: impl Future<Output = Result<T, GrpcStatus>>,
 ) -> Result<T, Error> {
-    tokio::select! {
-        biased;
-        answer = bounded(name, None, state, answer) => answer,
-        () = expiry => Err(Error::silent(name, DEADLINE, Sent::Unknown)),
-    }
+    bounded(name, None, state, answer).await
 }
 
 fn not_imd(what: &str) -> Error {
     let text = format!("what listens at the socket is not an imd this library can speak with: {what}");
     Error::new(Code::IMD_VERSION_SKEW, text, Sent::Yes)
-}
-
-/// Publishes the status changes, and tells the end of the binding: once, here.
-async fn follow(mut events: Streaming<v1::BindResponse>, board: Arc<Board>, guard: LinkGuard) {
-    let mut reason = None;
-    let ended = loop {
-        match events.message().await {
-            Ok(Some(v1::BindResponse { event })) => match event {
-                Some(Event::Status(status)) => board.publish(Status::from_wire(status)),
-                Some(Event::Goodbye(goodbye)) => {
-                    reason = Some(format!("the daemon has stopped: {}", goodbye.reason));
-                }
-                // A second hello has no meaning, and an unknown event is a later daemon's.
-                Some(Event::Hello(_)) | None => {}
-            },
-            Ok(None) => break "the daemon has ended the binding".to_owned(),
-            Err(status) => break Error::from_status("Bind", &status).text().to_owned(),
-        }
-    };
-    let mut state = guard.watch();
-    let reason = match (reason, &*state.borrow()) {
-        (Some(reason), _) => reason,
-        (None, LinkState::Down(reason) | LinkState::Leaving(reason)) => reason.to_string(),
-        (None, LinkState::Up) => ended,
-    };
-    guard.leaving(&reason);
-    board.lost(&reason);
-    tracing::info!(reason, "the daemon is lost");
-    // Whether the socket closes in time or not, nothing waits any longer.
-    let _ = tokio::time::timeout(GRACE, state.wait_for(|state| matches!(state, LinkState::Down(_)))).await;
-    guard.down(&reason);
 }

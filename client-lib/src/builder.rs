@@ -3,13 +3,16 @@
 use std::env;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imd_proto::endpoint::{DEFAULT_INSTANCE, checked, default_socket};
 
-use crate::bind::{Identity, bind};
+use crate::bind::Identity;
+use crate::channel::KEEP_ALIVE;
 use crate::client::Client;
 use crate::driver::Driver;
 use crate::error::Error;
+use crate::supervisor::Supervisor;
 
 /// Builds a [`Client`]; [`build`](Self::build) is Init.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub struct ClientBuilder {
     app_version: String,
     socket: Option<PathBuf>,
     instance: Option<String>,
+    keep_alive: Duration,
+    wait_for_daemon: bool,
 }
 
 impl ClientBuilder {
@@ -30,6 +35,8 @@ impl ClientBuilder {
             app_version: String::new(),
             socket: None,
             instance: None,
+            keep_alive: KEEP_ALIVE,
+            wait_for_daemon: false,
         }
     }
 
@@ -55,6 +62,21 @@ impl ClientBuilder {
     /// The daemon's instance (`imd --instance NAME`). It beats the environment.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.instance = Some(instance.into());
+        self
+    }
+
+    /// Whether a daemon that is not there yet is no error: [`build`](Self::build) then gives the client at once,
+    /// and it binds when a daemon comes. Until then the status reads "daemon lost", a connect waits (its time
+    /// limit runs), a message waits for 30 seconds, and other calls fail with -2. The default is not to.
+    pub fn wait_for_daemon(mut self, wait: bool) -> Self {
+        self.wait_for_daemon = wait;
+        self
+    }
+
+    /// How long a daemon may be silent before it is asked whether it is alive; it then has 5 seconds to answer,
+    /// or is lost. The default is 120 seconds. Calls have deadlines of their own.
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.keep_alive = interval;
         self
     }
 
@@ -84,6 +106,7 @@ impl ClientBuilder {
     /// not wait use [`build_async`](Self::build_async).
     ///
     /// # Errors
+    /// With [`wait_for_daemon`](Self::wait_for_daemon) the last one alone. Else
     /// - -2 IPC_DISCONNECT: no daemon listens;
     /// - 34257 INVALID_APP_KEY, 33003 BIZ_ERROR_INVALID_PARAMETER: the App Key or the app id is none;
     /// - 90001 IMD_DEADLINE_EXCEEDED: the daemon does not answer within 2 seconds;
@@ -106,11 +129,19 @@ impl ClientBuilder {
             app_version: self.app_version,
             instance_id: uuid::Uuid::new_v4().to_string(),
             app_key: self.app_key,
+            keep_alive: self.keep_alive,
         });
-        let (driver, (link, board)) = Driver::start(bind(Arc::clone(&identity)))
-            .await
-            .map_err(Error::before_binding)?;
-        Ok(Client::new(identity, driver, link, board))
+        let who = Arc::clone(&identity);
+        let wait = self.wait_for_daemon;
+        let boot = async move {
+            if wait {
+                Supervisor::wait(who)
+            } else {
+                Supervisor::bind(who).await
+            }
+        };
+        let (driver, shared) = Driver::start(boot).await.map_err(Error::before_binding)?;
+        Ok(Client::new(identity, driver, shared))
     }
 }
 

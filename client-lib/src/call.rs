@@ -1,5 +1,6 @@
 //! A call to the daemon: it ends, whatever the daemon does.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tonic::{Request, Response, Status};
 use crate::channel::LinkState;
 use crate::driver::Driver;
 use crate::error::{Error, Sent};
+use crate::status::DaemonLoss;
 
 /// A unary call, and a stream's first answer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
@@ -32,8 +34,15 @@ pub(crate) const MAX_ANSWER: usize = 32 * 1024 * 1024;
 /// The most calls of one client at a time; beyond them the daemon would queue calls in silence.
 const MAX_CALLS: usize = 64;
 
+/// Counts the links of a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinkNumber(pub(crate) u64);
+
 /// One link to the daemon, bound: what a call needs.
 pub(crate) struct Link {
+    pub(crate) number: LinkNumber,
+    /// Of the daemon at its other end.
+    pub(crate) run_id: String,
     channel: Channel,
     binding: AsciiMetadataValue,
     state: watch::Receiver<LinkState>,
@@ -42,11 +51,14 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(
+        (number, run_id): (LinkNumber, String),
         channel: Channel,
         binding: AsciiMetadataValue,
         state: watch::Receiver<LinkState>,
     ) -> Self {
         Self {
+            number,
+            run_id,
             channel,
             binding,
             state,
@@ -59,11 +71,18 @@ impl Link {
     }
 
     /// Why no further call can be made; `None` while there is a daemon.
-    pub(crate) fn lost(&self) -> Option<Arc<str>> {
+    pub(crate) fn lost(&self) -> Option<DaemonLoss> {
         match &*self.state.borrow() {
             LinkState::Up => None,
-            LinkState::Leaving(reason) | LinkState::Down(reason) => Some(Arc::clone(reason)),
+            LinkState::Leaving(loss) | LinkState::Down(loss) => Some(loss.clone()),
         }
+    }
+
+    /// Waits until no further call can be made.
+    pub(crate) async fn ended(&self) {
+        let mut state = self.state.clone();
+        // A guard that is gone has nothing to tell any longer.
+        let _ = state.wait_for(|state| *state != LinkState::Up).await;
     }
 
     /// Makes a call that has one answer.
@@ -103,7 +122,7 @@ impl Link {
     /// Refused while the daemon is gone.
     fn check(&self, name: &str) -> Result<(), Error> {
         self.lost()
-            .map_or(Ok(()), |reason| Err(gone(name, &reason, Sent::No)))
+            .map_or(Ok(()), |loss| Err(gone(name, &loss, Sent::No)))
     }
 
     /// Leave to make a call: refused while the daemon is gone, and beyond [`MAX_CALLS`].
@@ -112,6 +131,21 @@ impl Link {
         Arc::clone(&self.calls).try_acquire_owned().map_err(|_full| {
             let text = format!("{name}: {MAX_CALLS} calls of this client are waiting already");
             Error::new(Code::IMD_TOO_MANY, text, Sent::No)
+        })
+    }
+
+    /// As [`permit`](Self::permit), for what goes on by itself: it waits for its turn.
+    pub(crate) async fn turn(&self, name: &str) -> Result<OwnedSemaphorePermit, Error> {
+        self.check(name)?;
+        let turn = Arc::clone(&self.calls).acquire_owned();
+        let turn = tokio::select! {
+            biased;
+            turn = turn => turn.ok(),
+            () = self.ended() => None,
+        };
+        turn.ok_or_else(|| {
+            let loss = self.lost().unwrap_or(DaemonLoss::Died);
+            gone(name, &loss, Sent::No)
         })
     }
 
@@ -167,7 +201,7 @@ pub(crate) async fn bounded<T>(
     tokio::select! {
         biased;
         answer = answer => answer.map_err(|status| judge(name, &state.borrow(), &status)),
-        reason = down(&mut watched) => Err(gone(name, &reason, Sent::Unknown)),
+        loss = down(&mut watched) => Err(gone(name, &loss, Sent::Unknown)),
         deadline = expiry => Err(Error::silent(name, deadline, Sent::Unknown)),
     }
 }
@@ -180,22 +214,22 @@ fn judge(name: &str, state: &LinkState, status: &Status) -> Error {
     }
     match state {
         LinkState::Up => error,
-        LinkState::Leaving(reason) | LinkState::Down(reason) => gone(name, reason, Sent::Unknown),
+        LinkState::Leaving(loss) | LinkState::Down(loss) => gone(name, loss, Sent::Unknown),
     }
 }
 
-async fn down(state: &mut watch::Receiver<LinkState>) -> Arc<str> {
+async fn down(state: &mut watch::Receiver<LinkState>) -> DaemonLoss {
     match state
         .wait_for(|state| matches!(state, LinkState::Down(_)))
         .await
         .as_deref()
     {
-        Ok(LinkState::Down(reason) | LinkState::Leaving(reason)) => Arc::clone(reason),
-        Ok(LinkState::Up) | Err(_) => "the connection to the daemon was closed".into(),
+        Ok(LinkState::Down(loss) | LinkState::Leaving(loss)) => loss.clone(),
+        Ok(LinkState::Up) | Err(_) => DaemonLoss::Died,
     }
 }
 
-pub(crate) fn gone(name: &str, reason: &str, sent: Sent) -> Error {
+pub(crate) fn gone(name: &str, reason: &dyn fmt::Display, sent: Sent) -> Error {
     let text = match sent {
         Sent::No => format!("{name} was not sent: {reason}"),
         Sent::Unknown => format!("{name} may have been carried out: {reason}"),

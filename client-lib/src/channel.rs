@@ -20,9 +20,10 @@ use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Error, Sent};
+use crate::status::DaemonLoss;
 
-/// A daemon whose machine is up but which hangs is found out by these two, at the latest.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
+/// A daemon that hangs is found out by these two, at the latest.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(120);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the daemon may send ahead of a reader. The connection has room for every stream the daemon allows:
@@ -39,9 +40,9 @@ pub(crate) enum LinkState {
     /// Calls can be made.
     Up,
     /// The daemon has ended the binding; calls in flight may still be answered.
-    Leaving(Arc<str>),
+    Leaving(DaemonLoss),
     /// The socket is closed.
-    Down(Arc<str>),
+    Down(DaemonLoss),
 }
 
 /// Sets the state; it only ever moves towards [`LinkState::Down`], and the first reason stands.
@@ -57,21 +58,21 @@ impl LinkGuard {
         self.0.subscribe()
     }
 
-    pub(crate) fn leaving(&self, reason: &str) {
+    pub(crate) fn leaving(&self, loss: &DaemonLoss) {
         self.0.send_if_modified(|state| {
             let up = *state == LinkState::Up;
             if up {
-                *state = LinkState::Leaving(reason.into());
+                *state = LinkState::Leaving(loss.clone());
             }
             up
         });
     }
 
-    pub(crate) fn down(&self, reason: &str) {
+    pub(crate) fn down(&self, loss: &DaemonLoss) {
         self.0.send_if_modified(|state| {
             let first = match state {
-                LinkState::Up => reason.into(),
-                LinkState::Leaving(reason) => Arc::clone(reason),
+                LinkState::Up => loss.clone(),
+                LinkState::Leaving(loss) => loss.clone(),
                 LinkState::Down(_) => return false,
             };
             *state = LinkState::Down(first);
@@ -84,7 +85,7 @@ impl LinkGuard {
 ///
 /// That it succeeds proves little: the kernel answers for a daemon that is stopped. Only the first call
 /// does, and it has a deadline.
-pub(crate) async fn dial(path: &Path, guard: &LinkGuard) -> Result<Channel, Error> {
+pub(crate) async fn dial(path: &Path, keep_alive: Duration, guard: &LinkGuard) -> Result<Channel, Error> {
     let stream = open(path).await.map_err(|error| unreachable(path, &error))?;
     let peer = stream
         .inner()
@@ -107,7 +108,7 @@ pub(crate) async fn dial(path: &Path, guard: &LinkGuard) -> Result<Channel, Erro
     Endpoint::from_static("http://localhost")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_interval(keep_alive)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .connect_with_connector(connector)
@@ -168,9 +169,8 @@ struct Watched {
 
 impl Watched {
     fn seen<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(error)) = &result {
-            self.guard
-                .down(&format!("the connection to the daemon broke: {error}"));
+        if let Poll::Ready(Err(_)) = &result {
+            self.guard.down(&DaemonLoss::Died);
         }
         result
     }
@@ -178,7 +178,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.guard.down("the connection to the daemon was closed");
+        // An end that the daemon made was seen before: this one is ours, as it did not answer the keep-alive.
+        self.guard.down(&DaemonLoss::Hung);
     }
 }
 
@@ -191,7 +192,7 @@ impl AsyncRead for Watched {
         let room = buffer.remaining();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if matches!(result, Poll::Ready(Ok(()))) && room > 0 && buffer.remaining() == room {
-            self.guard.down("the daemon is gone");
+            self.guard.down(&DaemonLoss::Died);
         }
         self.seen(result)
     }
@@ -241,10 +242,13 @@ mod tests {
     #[test]
     fn a_link_never_comes_back_and_keeps_its_first_reason() {
         let guard = LinkGuard::new();
-        guard.leaving("update");
-        guard.down("end of file");
-        guard.leaving("again");
-        assert_eq!(*guard.watch().borrow(), LinkState::Down("update".into()));
+        let stopped = DaemonLoss::Stopped {
+            reason: "update".to_owned(),
+        };
+        guard.leaving(&stopped);
+        guard.down(&DaemonLoss::Died);
+        guard.leaving(&DaemonLoss::Hung);
+        assert_eq!(*guard.watch().borrow(), LinkState::Down(stopped));
     }
 
     #[tokio::test]

@@ -12,18 +12,18 @@ use crate::blocking::BlockingClient;
 use crate::builder::ClientBuilder;
 use crate::call::{Call, DEADLINE, Link};
 use crate::callbacks::Callbacks;
-use crate::connect::{
-    ConnectCallback, ConnectOptions, Connecting, Progress, call_back, refresh, request, run,
-};
+use crate::connect::{ConnectCallback, ConnectOptions, Connecting, Progress, Pursuit, call_back, refresh};
 use crate::driver::Driver;
-use crate::error::Error;
-use crate::listeners::{Board, ConnectionStatusChanges, StatusListener};
+use crate::error::{Error, Sent};
+use crate::listeners::{ConnectionStatusChanges, StatusListener};
 use crate::message::{Content, ConversationKey};
 use crate::sending::{Courier, Sending};
 use crate::status::Status;
+use crate::supervisor::Shared;
 use crate::token::Token;
+use crate::uplink::Binding;
 
-/// An app's binding to the daemon.
+/// An app's binding to the daemon, and to the next one when that is lost.
 ///
 /// It is cheap to clone, and the clones are one app. The last one dropped unbinds the app, which ends
 /// nothing else: the daemon keeps the connection.
@@ -35,8 +35,7 @@ pub struct Client {
 struct Inner {
     identity: Arc<Identity>,
     driver: Arc<Driver>,
-    link: Arc<Link>,
-    board: Arc<Board>,
+    shared: Arc<Shared>,
     callbacks: Callbacks,
     courier: Courier,
 }
@@ -52,19 +51,13 @@ impl Client {
         ClientBuilder::new(None)
     }
 
-    pub(crate) fn new(
-        identity: Arc<Identity>,
-        driver: Arc<Driver>,
-        link: Arc<Link>,
-        board: Arc<Board>,
-    ) -> Self {
+    pub(crate) fn new(identity: Arc<Identity>, driver: Arc<Driver>, shared: Arc<Shared>) -> Self {
         let inner = Inner {
             identity,
             driver,
-            link,
-            board,
+            courier: Courier::new(Arc::clone(&shared)),
+            shared,
             callbacks: Callbacks::default(),
-            courier: Courier::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -87,9 +80,10 @@ impl Client {
     ///
     /// The future gives the user once the connection is up, from where on the daemon keeps it; or the
     /// error with which the daemon has given up for this app. Faults that heal by themselves are no
-    /// errors: they show in the status.
+    /// errors: they show in the status. Nor is a daemon that is lost, or not there yet: the next one is asked,
+    /// and the time limit runs meanwhile.
     pub fn connect(&self, token: impl Into<Token>, options: ConnectOptions) -> Connecting {
-        let progress = self.start_connect(&token.into(), options);
+        let progress = self.start_connect(token.into(), options);
         Connecting::new(Arc::clone(&self.inner.driver), progress)
     }
 
@@ -103,22 +97,22 @@ impl Client {
         options: ConnectOptions,
         callback: impl ConnectCallback,
     ) {
-        let progress = self.start_connect(&token.into(), options);
+        let progress = self.start_connect(token.into(), options);
         let task = call_back(progress, Box::new(callback));
         self.inner.callbacks.spawn(&self.inner.driver, task);
     }
 
-    fn start_connect(&self, token: &Token, options: ConnectOptions) -> watch::Receiver<Progress> {
-        let (tell, progress) = watch::channel(Progress::default());
+    fn start_connect(&self, token: Token, options: ConnectOptions) -> watch::Receiver<Progress> {
         let Inner {
-            link, board, driver, ..
+            identity,
+            driver,
+            shared,
+            ..
         } = &*self.inner;
-        driver.spawn(run(
-            Arc::clone(link),
-            Arc::clone(board),
-            request(token, options),
-            tell,
-        ));
+        let app_key = identity.app_key.as_deref();
+        let (pursuit, progress) = Pursuit::new(Arc::clone(shared), app_key, token, options);
+        let entry = pursuit.enter();
+        driver.spawn(pursuit.run(entry));
         progress
     }
 
@@ -154,20 +148,35 @@ impl Client {
     where
         Fut: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let (link, board) = (Arc::clone(&self.inner.link), Arc::clone(&self.inner.board));
-        let call = call(Arc::clone(&link));
-        Call::start(&self.inner.driver, name, async move {
-            call.await?;
-            refresh(&link, &board).await;
-            Ok(())
+        let shared = Arc::clone(&self.inner.shared);
+        self.call(name, |link| {
+            let call = call(Arc::clone(&link));
+            async move {
+                let ended = call.await;
+                // What may have ended is not taken up again against the app's will.
+                if ended.is_ok() || ended.as_ref().is_err_and(|error| error.sent() == Sent::Unknown) {
+                    shared.claim.signed_out();
+                }
+                ended?;
+                refresh(&shared, &link).await;
+                Ok(())
+            }
         })
     }
 
     /// The status as the daemon last told it; "daemon lost" while there is none.
     #[must_use]
     pub fn connection_status(&self) -> Arc<Status> {
-        self.note_loss();
-        self.inner.board.current()
+        let Shared { uplink, board, .. } = &*self.inner.shared;
+        let status = board.current();
+        // The loss may be noticed here before the library's thread has come to tell it.
+        match uplink.now() {
+            Binding::Bound(link) if !status.is_daemon_lost() => match link.lost() {
+                Some(loss) => Arc::new(status.lost(&loss)),
+                None => status,
+            },
+            Binding::Bound(_) | Binding::Lost { .. } => status,
+        }
     }
 
     /// Asks the daemon for the status.
@@ -181,7 +190,7 @@ impl Client {
             )
             .await?
             .status
-            .map(Status::from_wire)
+            .map(|status| Status::from_wire(status, &link.run_id))
             .ok_or_else(|| Error::lacks("GetStatus", "status"))
         })
     }
@@ -189,8 +198,7 @@ impl Client {
     /// The status as it is, then every change.
     #[must_use]
     pub fn connection_status_changes(&self) -> ConnectionStatusChanges {
-        self.note_loss();
-        self.inner.board.subscribe()
+        self.inner.shared.board.subscribe()
     }
 
     /// Calls `listener` with the status as it is, then with every change, until the guard is dropped.
@@ -216,8 +224,7 @@ impl Client {
     /// What [`Sending::accepted`] has answered is on disk and will be sent once, whatever dies. Without a
     /// connection it waits.
     pub fn send_message(&self, conversation: &ConversationKey, content: Content) -> Sending {
-        let Inner { driver, link, .. } = &*self.inner;
-        self.inner.courier.send(driver, link, conversation, content)
+        self.inner.courier.send(&self.inner.driver, conversation, content)
     }
 
     /// Sends a text to a user.
@@ -231,26 +238,20 @@ impl Client {
     }
 
     /// Starts a task of its own on the library's thread; the last Client's end ends it.
-    pub(crate) fn spawn<Fut>(&self, task: impl FnOnce(Arc<Link>) -> Fut)
+    pub(crate) fn spawn<Fut>(&self, task: impl FnOnce(Arc<Shared>) -> Fut)
     where
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.inner.driver.spawn(task(Arc::clone(&self.inner.link)));
+        self.inner.driver.spawn(task(Arc::clone(&self.inner.shared)));
     }
 
-    /// Makes a call on the library's thread.
+    /// Makes a call on the library's thread, now or not at all.
     pub(crate) fn call<T, Fut>(&self, name: &'static str, call: impl FnOnce(Arc<Link>) -> Fut) -> Call<T>
     where
         T: Send + 'static,
         Fut: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        Call::start(&self.inner.driver, name, call(Arc::clone(&self.inner.link)))
-    }
-
-    /// The loss may be noticed here before the library's thread has come to tell it.
-    fn note_loss(&self) {
-        if let Some(reason) = self.inner.link.lost() {
-            self.inner.board.lost(&reason);
-        }
+        let call = self.inner.shared.uplink.link(name).map(call);
+        Call::start(&self.inner.driver, name, async move { call?.await })
     }
 }

@@ -1,4 +1,5 @@
-//! Connect: one request, onDatabaseOpened at most once, then exactly one of onSuccess and onError.
+//! Connect: onDatabaseOpened at most once, then exactly one of onSuccess and onError, whatever becomes of the
+//! daemon in between.
 
 use std::fmt;
 use std::future::Future;
@@ -8,17 +9,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use imd_proto::code::Code;
-use imd_proto::imd::v1;
-use imd_proto::imd::v1::connect_response::Event;
-use imd_proto::imd::v1::session_service_client::SessionServiceClient;
 use tokio::sync::watch;
 
-use crate::call::{DEADLINE, Link, gone};
 use crate::driver::Driver;
-use crate::error::{Error, Sent};
-use crate::listeners::Board;
-use crate::status::Status;
-use crate::token::Token;
+use crate::error::Error;
+
+mod pursuit;
+
+pub(crate) use pursuit::{Pursuit, refresh};
 
 const NAME: &str = "Connect";
 
@@ -55,13 +53,19 @@ impl ConnectOptions {
         self
     }
 
-    fn time_limit_seconds(&self) -> i32 {
-        let limit = self.time_limit.unwrap_or_default();
-        let seconds = limit
-            .as_secs()
-            .saturating_add(u64::from(limit.subsec_nanos() > 0));
-        i32::try_from(seconds).unwrap_or(i32::MAX)
+    /// In whole seconds; `None` without a limit.
+    fn limit(&self) -> Option<Duration> {
+        let limit = self.time_limit.filter(|limit| !limit.is_zero())?;
+        Some(Duration::from_secs(seconds(limit).unsigned_abs().into()))
     }
+}
+
+/// In the wire's whole seconds, rounded up: a limit is never cut down to none.
+fn seconds(limit: Duration) -> i32 {
+    let seconds = limit
+        .as_secs()
+        .saturating_add(u64::from(limit.subsec_nanos() > 0));
+    i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
 /// The user a connection belongs to.
@@ -219,96 +223,18 @@ pub(crate) async fn call_back<C: ConnectCallback>(progress: watch::Receiver<Prog
     }
 }
 
-/// The wire's request, with an id that names this connect for ever.
-pub(crate) fn request(token: &Token, options: ConnectOptions) -> v1::ConnectRequest {
-    v1::ConnectRequest {
-        token: token.reveal().to_owned(),
-        time_limit_seconds: options.time_limit_seconds(),
-        user_id: options.user_id.unwrap_or_default(),
-        connect_id: uuid::Uuid::new_v4().to_string(),
-        app_key: String::new(),
-        database_opened_seen: false,
-    }
-}
-
-/// Makes the connect and follows it to its end.
-pub(crate) async fn run(
-    link: Arc<Link>,
-    board: Arc<Board>,
-    request: v1::ConnectRequest,
-    progress: watch::Sender<Progress>,
-) {
-    let outcome = follow(&link, request, &progress).await;
-    if outcome.is_ok() && !board.current().is_connected() {
-        refresh(&link, &board).await;
-    }
-    progress.send_modify(|progress| progress.outcome = Some(outcome));
-}
-
-async fn follow(
-    link: &Link,
-    request: v1::ConnectRequest,
-    progress: &watch::Sender<Progress>,
-) -> Result<UserId, Error> {
-    let _permit = link.permit(NAME)?;
-    let mut session = SessionServiceClient::new(link.channel());
-    let mut events = link
-        .within(NAME, DEADLINE, session.connect(link.request(request)))
-        .await?
-        .into_inner();
-    loop {
-        let event = match link.while_up(NAME, events.message()).await {
-            Ok(Some(v1::ConnectResponse { event })) => event,
-            Ok(None) => return Err(gone(NAME, "the daemon has ended the wait", Sent::Unknown)),
-            // For one who waits, a daemon that stops in order is gone like any other.
-            Err(error) if error.code() == Code::IMD_STOPPING => {
-                return Err(gone(NAME, error.text(), Sent::Unknown));
-            }
-            Err(error) => return Err(error),
-        };
-        match event {
-            Some(Event::DatabaseOpened(opened)) => progress.send_modify(|progress| {
-                progress.opened.get_or_insert(DatabaseOpenStatus {
-                    code: Code(opened.code),
-                    text: opened.text,
-                });
-            }),
-            Some(Event::Success(success)) => return Ok(UserId(success.user_id)),
-            Some(Event::Error(error)) => return Err(Error::told(error.code, error.text, error.action)),
-            // A later daemon's event.
-            None => {}
-        }
-    }
-}
-
-/// Status and answers travel on streams of their own. After an answer that changes the status the app must
-/// not read the old one.
-pub(crate) async fn refresh(link: &Link, board: &Board) {
-    let answer = link
-        .unary(
-            "GetStatus",
-            DEADLINE,
-            v1::GetStatusRequest {},
-            |channel, request| async { SessionServiceClient::new(channel).get_status(request).await },
-        )
-        .await;
-    // Without an answer the status comes by the Bind stream, or the daemon is gone.
-    if let Ok(v1::GetStatusResponse { status: Some(status) }) = answer {
-        board.publish(Status::from_wire(status));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_time_limit_is_never_cut_down_to_none() {
-        let seconds = |limit| ConnectOptions::new().time_limit(limit).time_limit_seconds();
-        assert_eq!(seconds(Duration::from_millis(1)), 1);
-        assert_eq!(seconds(Duration::from_secs(30)), 30);
-        assert_eq!(seconds(Duration::ZERO), 0);
-        assert_eq!(seconds(Duration::MAX), i32::MAX);
-        assert_eq!(ConnectOptions::new().time_limit_seconds(), 0);
+        let limit = |limit| ConnectOptions::new().time_limit(limit).limit();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(limit(Duration::from_millis(1)), seconds(1));
+        assert_eq!(limit(Duration::from_secs(30)), seconds(30));
+        assert_eq!(limit(Duration::ZERO), None);
+        assert_eq!(limit(Duration::MAX), seconds(i32::MAX.unsigned_abs().into()));
+        assert_eq!(ConnectOptions::new().limit(), None);
     }
 }

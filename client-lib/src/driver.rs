@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::error::Error;
+use crate::supervisor::{Shared, Supervisor};
 
 /// The thread ends, and the socket is closed, when this is dropped.
 pub(crate) struct Driver {
@@ -19,10 +20,10 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts the thread, and `boot` on it.
-    pub(crate) async fn start<T: Send + 'static>(
-        boot: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<(Arc<Self>, T), Error> {
+    /// Starts the thread, and `boot` on it; then the supervisor runs until the driver is dropped.
+    pub(crate) async fn start(
+        boot: impl Future<Output = Result<Booted, Error>> + Send + 'static,
+    ) -> Result<(Arc<Self>, Arc<Shared>), Error> {
         let (tell, started) = oneshot::channel();
         std::thread::Builder::new()
             .name("imd-client".to_owned())
@@ -33,14 +34,22 @@ impl Driver {
             .unwrap_or_else(|_closed| Err(Error::no_thread(&"it ended at once")))
     }
 
+    #[cfg(test)]
+    pub(crate) fn alive_tasks(&self) -> usize {
+        self.handle.metrics().num_alive_tasks()
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.handle.spawn(task).abort_handle()
     }
 }
 
-type Started<T> = oneshot::Sender<Result<(Arc<Driver>, T), Error>>;
+/// What the thread begins with.
+pub(crate) type Booted = (Supervisor, Arc<Shared>);
 
-fn run<T>(boot: impl Future<Output = Result<T, Error>>, tell: Started<T>) {
+type Started = oneshot::Sender<Result<(Arc<Driver>, Arc<Shared>), Error>>;
+
+fn run(boot: impl Future<Output = Result<Booted, Error>>, tell: Started) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -52,14 +61,17 @@ fn run<T>(boot: impl Future<Output = Result<T, Error>>, tell: Started<T>) {
     runtime.block_on(async move {
         let (stop, stopped) = oneshot::channel();
         match boot.await {
-            Ok(booted) => {
+            Ok((supervisor, shared)) => {
                 let driver = Driver {
                     handle: Handle::current(),
                     _stop: stop,
                 };
-                let _ = tell.send(Ok((Arc::new(driver), booted)));
-                // The sender is only ever dropped.
-                let _ = stopped.await;
+                let _ = tell.send(Ok((Arc::new(driver), shared)));
+                let dropped = async {
+                    // The sender is only ever dropped.
+                    let _: Result<(), _> = stopped.await;
+                };
+                supervisor.run(dropped).await;
             }
             Err(error) => {
                 let _ = tell.send(Err(error));

@@ -89,6 +89,13 @@ impl Error {
         Self::new(failure.code, text, Sent::Unknown)
     }
 
+    /// For what goes on with the next daemon, one that stops in order is gone like any other.
+    pub(crate) fn is_loss(&self) -> bool {
+        self.code == Code::IPC_DISCONNECT
+            || self.code == Code::IMD_STOPPING
+            || self.code == Code::IMD_NOT_BOUND
+    }
+
     /// The deadline has passed and the daemon is still there.
     pub(crate) fn silent(call: &str, deadline: std::time::Duration, sent: Sent) -> Self {
         let text = format!("the daemon is there, but did not answer {call} within {deadline:?}");
@@ -110,6 +117,12 @@ impl Error {
     /// There is no usable socket path.
     pub(crate) fn no_path(error: &EndpointError) -> Self {
         Self::new(Code::IMD_INVALID_SOCKET_PATH, error.to_string(), Sent::No)
+    }
+
+    /// The system gives no timer.
+    pub(crate) fn no_timer(error: &std::io::Error) -> Self {
+        let text = format!("the system gives no timer: {error}");
+        Self::new(Code::IMD_INTERNAL, text, Sent::No)
     }
 
     /// The library's own thread cannot be had.

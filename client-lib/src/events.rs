@@ -1,27 +1,25 @@
 //! The log of everything durable an app may need, followed from a cursor on.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use futures_core::Stream;
-use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::event::Content;
 use imd_proto::imd::v1::event_service_client::EventServiceClient;
-use imd_proto::imd::v1::subscribe_request;
-use imd_proto::imd::v1::subscribe_response::Content as Told;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tonic::Streaming;
+use tokio::sync::mpsc;
 
-use crate::call::{Call, DEADLINE, Link, MAX_ANSWER};
+use crate::call::{Call, DEADLINE};
 use crate::client::Client;
-use crate::error::{Error, Sent};
+use crate::error::Error;
 use crate::message::{ConversationKey, Message};
 use crate::status::system_time;
 
-const NAME: &str = "Subscribe";
+mod feed;
+
+pub(crate) use feed::Feed;
+use feed::pump;
 
 /// How many of the daemon's pages wait for a reader; a slower one makes the daemon wait, and nobody else.
 const PAGES: usize = 1;
@@ -78,7 +76,8 @@ pub struct Event {
 #[non_exhaustive]
 pub enum EventKind {
     /// The subscription begins here: the first item, and again where the events that follow do not join those
-    /// before (another account was opened, or the log was cut).
+    /// before (another account was opened, or the log was cut). That a subscription goes on with another daemon
+    /// without a hole is not told.
     Started {
         /// False: the log does not reach back to the cursor asked for. Read the history.
         recovered: bool,
@@ -212,72 +211,11 @@ impl Gap {
     }
 }
 
-/// The log as the library itself follows it, a page at a time.
-pub(crate) struct Feed {
-    pages: Streaming<v1::SubscribeResponse>,
-    link: Arc<Link>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Feed {
-    pub(crate) async fn open(link: Arc<Link>, start: Start) -> Result<Self, Error> {
-        let permit = link.permit(NAME)?;
-        let start = match start {
-            Start::Cursor(cursor) => subscribe_request::Start::Cursor(cursor.to_wire()),
-            Start::Named(name) => subscribe_request::Start::Name(name),
-            Start::Tail => subscribe_request::Start::Tail(true),
-        };
-        let request = link.request(v1::SubscribeRequest { start: Some(start) });
-        let mut client = EventServiceClient::new(link.channel()).max_decoding_message_size(MAX_ANSWER);
-        let pages = link
-            .within(NAME, DEADLINE, client.subscribe(request))
-            .await?
-            .into_inner();
-        Ok(Self {
-            pages,
-            link,
-            _permit: permit,
-        })
-    }
-
-    /// What follows; waits until there is something.
-    pub(crate) async fn next(&mut self) -> Result<Vec<Event>, Error> {
-        match self.link.while_up(NAME, self.pages.message()).await {
-            Ok(Some(page)) => Ok(events(page)),
-            Ok(None) => Err(ended("the daemon has ended them")),
-            // For one who follows, a daemon that stops in order is gone like any other.
-            Err(error) if error.code() == Code::IMD_STOPPING => Err(ended(error.text())),
-            Err(error) if error.code() == Code::IPC_DISCONNECT => {
-                let reason = self.link.lost();
-                Err(ended(reason.as_deref().unwrap_or(error.text())))
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-fn ended(reason: &str) -> Error {
-    let text = format!("the events have ended: {reason}");
-    Error::new(Code::IPC_DISCONNECT, text, Sent::Unknown)
-}
-
-fn events(page: v1::SubscribeResponse) -> Vec<Event> {
-    match page.content {
-        Some(Told::Started(v1::Started { cursor, recovered })) => vec![Event {
-            cursor: Cursor::from_wire(cursor),
-            time: None,
-            kind: EventKind::Started { recovered },
-        }],
-        Some(Told::Events(page)) => page.events.into_iter().map(Event::from_wire).collect(),
-        // A later daemon's page.
-        None => Vec::new(),
-    }
-}
-
 /// The events after a cursor, then every one that comes.
 ///
-/// A slow reader holds up nobody: the daemon reads on for it when it does. The stream ends with an error
-/// (-2 IPC_DISCONNECT when the daemon is gone), and without one when the last [`Client`] is dropped.
+/// A slow reader holds up nobody: the daemon reads on for it when it does. A daemon that is lost shows in the
+/// status, and not here: with the next one the stream goes on after the last event it gave. It ends with an
+/// error where the daemon refuses it, and without one when the last [`Client`] is dropped.
 pub struct Events {
     pages: mpsc::Receiver<Result<Vec<Event>, Error>>,
     page: std::vec::IntoIter<Event>,
@@ -300,33 +238,11 @@ impl Stream for Events {
     }
 }
 
-async fn pump(link: Arc<Link>, start: Start, tell: mpsc::Sender<Result<Vec<Event>, Error>>) {
-    let mut feed = match Feed::open(link, start).await {
-        Ok(feed) => feed,
-        Err(error) => {
-            // Nobody may be listening any longer; so below.
-            let _ = tell.send(Err(error)).await;
-            return;
-        }
-    };
-    loop {
-        let page = tokio::select! {
-            biased;
-            () = tell.closed() => return,
-            page = feed.next() => page,
-        };
-        let is_end = page.is_err();
-        if tell.send(page).await.is_err() || is_end {
-            return;
-        }
-    }
-}
-
 impl Client {
     /// The events from there on; the first one says where they begin, once an account is open.
     pub fn subscribe(&self, start: Start) -> Events {
         let (tell, pages) = mpsc::channel(PAGES);
-        self.spawn(|link| pump(link, start, tell));
+        self.spawn(|shared| pump(shared, start, tell));
         Events {
             pages,
             page: Vec::new().into_iter(),

@@ -31,9 +31,23 @@
 //! work with the network down.
 //!
 //! # When the daemon is gone
-//! Every call in flight, and every later one, fails at once with [`Code::IPC_DISCONNECT`];
-//! [`Error::sent`] tells whether it may have been carried out. The status reads "daemon lost". A call that
-//! a living daemon does not answer within 2 seconds fails with [`Code::IMD_DEADLINE_EXCEEDED`].
+//! An app has nothing to do: the library waits for the next daemon (it watches the socket's directory), binds
+//! as the same instance, and goes on. The status reads "daemon lost" meanwhile ([`Status::loss`] tells a stop in
+//! order from a death), which listeners are told once for each loss; then it is the new daemon's, whose
+//! [`Status::daemon_run_id`] is another one.
+//!
+//! | what | without a daemon, and with the next one |
+//! |---|---|
+//! | a connect that is pending | waits, and is asked for again under the same id, with the time that is left; 34006 when that is over |
+//! | a connect that succeeded | is told to the new daemon, or asked for again if it was not to remember; not if it has ended (kicked, refused, signed out) |
+//! | [`Client::subscribe`] | goes on after the last event: none is lost, none comes twice |
+//! | [`Client::send_message`] | waits in the conversation's order for 30 seconds at most, then -2; what was not answered is sent again, and is the same message |
+//! | status listeners and streams | stay |
+//! | every other call | fails at once with [`Code::IPC_DISCONNECT`]; [`Error::sent`] tells whether it may have been carried out |
+//!
+//! A call that a living daemon does not answer within 2 seconds fails with [`Code::IMD_DEADLINE_EXCEEDED`], and
+//! no daemon is lost by that: only one that does not answer the keep-alive either is.
+//! [`ClientBuilder::build`] fails where no daemon is; with [`ClientBuilder::wait_for_daemon`] it waits, too.
 
 pub mod admin;
 mod bind;
@@ -42,7 +56,9 @@ mod builder;
 mod call;
 mod callbacks;
 mod channel;
+mod claim;
 mod client;
+mod clock;
 mod connect;
 mod conversations;
 mod driver;
@@ -52,9 +68,13 @@ mod groups;
 mod history;
 mod listeners;
 mod message;
+mod rebind;
 mod sending;
+mod socket_watch;
 mod status;
+mod supervisor;
 mod token;
+mod uplink;
 
 pub use blocking::{BlockingClient, BlockingEvents, BlockingSending, BlockingStatusChanges};
 pub use builder::ClientBuilder;
@@ -70,5 +90,5 @@ pub use imd_proto::code::{Code, Kind};
 pub use listeners::{ConnectionStatusChanges, StatusListener};
 pub use message::{Content, ConversationKey, ConversationType, Direction, Message, SendFailure, SentStatus};
 pub use sending::Sending;
-pub use status::{ConnectionStatus, Network, NextRetry, OfflineSync, Status};
+pub use status::{ConnectionStatus, DaemonLoss, Network, NextRetry, OfflineSync, Status};
 pub use token::Token;

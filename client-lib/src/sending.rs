@@ -3,10 +3,14 @@
 //! Requests that are under way together overtake each other: HTTP/2 keeps no order between streams. So each
 //! conversation has one under way at a time, and conversations do not wait for each other.
 //!
-//! What becomes of the messages is seen on the log of events, which one subscription per client follows from the first send on. When it finds
-//! its place in the log it asks once for every message that is waited for: what changed before that place was
-//! found is in the answer, what changes after it comes as an event.
+//! What becomes of the messages is seen on the log of events, which one subscription per client follows from
+//! the first send on. When it finds its place in the log it asks once for every message that is waited for:
+//! what changed before that place was found is in the answer, what changes after it comes as an event.
+//!
+//! While there is no daemon the messages wait, in their order. One whose answer was lost with the daemon is
+//! sent to the next one under the same uid, which makes it the same message.
 
+mod delivery;
 mod register;
 
 use std::collections::hash_map::Entry;
@@ -22,10 +26,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::call::{DEADLINE, Link};
+use crate::clock::{self, BootTime};
 use crate::driver::Driver;
 use crate::error::{Error, Sent};
 use crate::events::{Event, EventKind, Feed, Start};
 use crate::message::{Content, ConversationKey, Direction, Message};
+use crate::supervisor::Shared;
 
 use register::{Followed, Progress, Register};
 
@@ -61,8 +67,9 @@ impl Sending {
     /// - 33000 PROTOCOL_MESSAGE_SAVED_ERROR: the outbox is full, or the disk;
     /// - 33003 BIZ_ERROR_INVALID_PARAMETER: the object name, the uid or the conversation is none;
     /// - 34301 RC_DB_NOT_INIT: no account is open;
-    /// - -2, 90001: unless [`Error::sent`] says no, the message may have been accepted; sent again under the
-    ///   same uid ([`Content::uid`]) it is the same message.
+    /// - -2: no daemon within 30 seconds; 90001: the daemon is there and does not answer. Unless [`Error::sent`]
+    ///   says no, the message may have been accepted; sent again under the same uid ([`Content::uid`]) it is the
+    ///   same message.
     pub fn accepted(&self) -> impl Future<Output = Result<Message, Error>> + Send + use<> {
         self.when(Progress::accepted)
     }
@@ -70,8 +77,8 @@ impl Sending {
     /// When the server has the message. Without a connection that may be long.
     ///
     /// # Errors
-    /// As [`accepted`](Self::accepted); the code with which the message FAILED; 34304 when it was deleted; and
-    /// -2 when the daemon is gone: the message is as safe as it was.
+    /// As [`accepted`](Self::accepted); the code with which the message FAILED; 34304 when it was deleted. A
+    /// daemon that is lost is waited for: the message is as safe as it was.
     pub fn sent(&self) -> impl Future<Output = Result<Message, Error>> + Send + use<> {
         self.when(Progress::sent)
     }
@@ -106,6 +113,7 @@ impl Sending {
 
 /// Takes the messages of one client to the daemon.
 pub(crate) struct Courier {
+    shared: Arc<Shared>,
     register: Arc<Register>,
     /// It bounds the queue.
     room: Arc<Semaphore>,
@@ -114,25 +122,24 @@ pub(crate) struct Courier {
 struct Job {
     conversation: ConversationKey,
     request: v1::SendMessageRequest,
+    queued: BootTime,
     /// Nobody may be waiting any longer.
     followed: Weak<Followed>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Default for Courier {
-    fn default() -> Self {
+impl Courier {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
+            shared,
             register: Arc::default(),
             room: Arc::new(Semaphore::new(MAX_WAITING)),
         }
     }
-}
 
-impl Courier {
     pub(crate) fn send(
         &self,
         driver: &Arc<Driver>,
-        link: &Arc<Link>,
         conversation: &ConversationKey,
         content: Content,
     ) -> Sending {
@@ -157,11 +164,12 @@ impl Courier {
             let job = Job {
                 conversation: conversation.clone(),
                 request,
+                queued: clock::now(),
                 followed: Arc::downgrade(&followed),
                 _place: place,
             };
             // Its reader ends with the library's thread alone.
-            let _ = self.start(driver, link).send(job);
+            let _ = self.start(driver).send(job);
         } else {
             let text = format!("{MAX_WAITING} messages of this client are waiting already");
             followed.refused(Error::new(Code::IMD_TOO_MANY, text, Sent::No));
@@ -173,15 +181,18 @@ impl Courier {
     }
 
     /// Starts what is not running.
-    fn start(&self, driver: &Driver, link: &Arc<Link>) -> mpsc::UnboundedSender<Job> {
+    fn start(&self, driver: &Driver) -> mpsc::UnboundedSender<Job> {
+        let parts = || (Arc::clone(&self.shared), Arc::clone(&self.register));
         let mut entries = self.register.lock();
         if !entries.is_watched {
             entries.is_watched = true;
-            driver.spawn(watch_log(Arc::clone(link), Arc::clone(&self.register)));
+            let (shared, register) = parts();
+            driver.spawn(watch_log(shared, register));
         }
         let queue = entries.queue.get_or_insert_with(|| {
             let (queue, jobs) = mpsc::unbounded_channel();
-            driver.spawn(hand_over(Arc::clone(link), jobs));
+            let (shared, register) = parts();
+            driver.spawn(hand_over(shared, register, jobs));
             queue
         });
         queue.clone()
@@ -194,7 +205,7 @@ impl Courier {
 }
 
 /// Makes the requests: in the order of the queue, as far as they are of one conversation.
-async fn hand_over(link: Arc<Link>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+async fn hand_over(shared: Arc<Shared>, register: Arc<Register>, mut jobs: mpsc::UnboundedReceiver<Job>) {
     let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
     // The conversations that have a request under way, and what follows it.
     let mut busy: HashMap<ConversationKey, VecDeque<Job>> = HashMap::new();
@@ -225,18 +236,27 @@ async fn hand_over(link: Arc<Link>, mut jobs: mpsc::UnboundedReceiver<Job>) {
             else => return,
         };
         if let Some(job) = next {
-            under_way.spawn(make(Arc::clone(&link), Arc::clone(&room), job));
+            let (shared, register) = (Arc::clone(&shared), Arc::clone(&register));
+            under_way.spawn(make(shared, register, Arc::clone(&room), job));
         }
     }
 }
 
-async fn make(link: Arc<Link>, room: Arc<Semaphore>, job: Job) -> ConversationKey {
+async fn make(
+    shared: Arc<Shared>,
+    register: Arc<Register>,
+    room: Arc<Semaphore>,
+    job: Job,
+) -> ConversationKey {
     // The semaphore is never closed.
     let _turn = room.acquire().await;
-    let answer = link.exchange(NAME, DEADLINE, job.request, |channel, request| async {
-        MessageServiceClient::new(channel).send_message(request).await
-    });
-    let answer = answer.await;
+    let answer = delivery::deliver(
+        &shared.uplink,
+        &register,
+        job.request,
+        (job.queued, delivery::PATIENCE),
+    )
+    .await;
     if let Some(followed) = job.followed.upgrade() {
         tell(&followed, answer);
     }
@@ -257,21 +277,33 @@ fn tell(followed: &Followed, answer: Result<v1::SendMessageResponse, Error>) {
     }
 }
 
-/// Follows the log until it cannot; the next send starts it again.
-async fn watch_log(link: Arc<Link>, register: Arc<Register>) {
-    let Err(error) = follow_log(&link, &register).await;
+/// Follows the log until a daemon refuses it; the next send starts it again.
+async fn watch_log(shared: Arc<Shared>, register: Arc<Register>) {
+    let Err(error) = follow_log(&shared, &register).await;
     register.lock().is_watched = false;
     for followed in register.all() {
         followed.unseen(error.code(), error.text());
     }
 }
 
-async fn follow_log(link: &Arc<Link>, register: &Register) -> Result<std::convert::Infallible, Error> {
-    let mut feed = Feed::open(Arc::clone(link), Start::Tail).await?;
+async fn follow_log(shared: &Arc<Shared>, register: &Register) -> Result<std::convert::Infallible, Error> {
+    let mut feed = Feed::new(Arc::clone(shared), Start::Tail);
+    // The place in the log is another one than before: what happened in between has to be asked for.
+    let mut to_ask = false;
     loop {
-        for Event { kind, .. } in feed.next().await? {
+        if to_ask && let Some(link) = shared.uplink.up() {
+            match ask(&link, register).await {
+                Ok(()) => to_ask = false,
+                // The next daemon is asked.
+                Err(error) if error.is_loss() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let page = feed.next().await?;
+        register.log_is_open(page.link);
+        for Event { kind, .. } in page.events {
             match kind {
-                EventKind::Started { .. } => ask(link, register).await?,
+                EventKind::Started { .. } => to_ask = true,
                 EventKind::Message(message) | EventKind::MessageState(message) => {
                     if message.direction == Direction::Send {
                         for followed in register.with_uid(&message.uid) {

@@ -104,6 +104,40 @@ impl fmt::Display for ConnectionStatus {
     }
 }
 
+/// How the daemon was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DaemonLoss {
+    /// None has been there yet: see [`ClientBuilder::wait_for_daemon`](crate::ClientBuilder::wait_for_daemon).
+    NotYetThere,
+    /// It said goodbye, and stopped in order.
+    Stopped {
+        /// Why, for people to read.
+        reason: String,
+    },
+    /// It went without a word: a crash, or a kill.
+    Died,
+    /// It is there and did not answer the keep-alive.
+    Hung,
+    /// It ended this app's binding, and did not say that it stops.
+    Unbound {
+        /// Why, for people to read.
+        reason: String,
+    },
+}
+
+impl fmt::Display for DaemonLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYetThere => write!(f, "no daemon has been there yet"),
+            Self::Stopped { reason } => write!(f, "the daemon stopped in order: {reason}"),
+            Self::Died => write!(f, "the daemon died: it is gone without a goodbye"),
+            Self::Hung => write!(f, "the daemon hangs: it did not answer the keep-alive"),
+            Self::Unbound { reason } => write!(f, "the daemon ended the binding: {reason}"),
+        }
+    }
+}
+
 /// Whether the machine has a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -173,6 +207,11 @@ pub struct Status {
     /// Why messages that come in cannot be stored, for people to read: the disk is full, or refuses. The
     /// server keeps them meanwhile.
     pub storage_full: Option<String>,
+    /// Random for each start of the daemon: another value than before means that it was started again. While
+    /// it is lost, that of the one that was; empty before the first.
+    pub daemon_run_id: String,
+    /// How the daemon was lost: set while it is, which is with [`ConnectionStatus::DaemonLost`] alone.
+    pub loss: Option<DaemonLoss>,
 }
 
 impl Status {
@@ -194,13 +233,18 @@ impl Status {
         self.connection == ConnectionStatus::DaemonLost
     }
 
+    /// This status when the daemon that told it is lost.
+    pub(crate) fn lost(&self, loss: &DaemonLoss) -> Self {
+        Self::daemon_lost(self.generation, self.daemon_run_id.clone(), loss.clone())
+    }
+
     /// What is shown while there is no daemon: nothing of the old status holds any longer.
-    pub(crate) fn daemon_lost(generation: u64, reason: String) -> Self {
+    pub(crate) fn daemon_lost(generation: u64, daemon_run_id: String, loss: DaemonLoss) -> Self {
         Self {
             connection: ConnectionStatus::DaemonLost,
             name: ConnectionStatus::DaemonLost.name().to_owned(),
             generation,
-            reason,
+            reason: loss.to_string(),
             attempt: 0,
             next_retry: None,
             last_code: Some(Code::IPC_DISCONNECT),
@@ -211,10 +255,12 @@ impl Status {
             changed: None,
             offline_sync: OfflineSync::NotConnected,
             storage_full: None,
+            daemon_run_id,
+            loss: Some(loss),
         }
     }
 
-    pub(crate) fn from_wire(wire: v1::ConnectionStatus) -> Self {
+    pub(crate) fn from_wire(wire: v1::ConnectionStatus, daemon_run_id: &str) -> Self {
         let connection = ConnectionStatus::from_number(wire.status);
         let at = wire.next_retry_time.as_ref().and_then(system_time);
         let network = match wire.network() {
@@ -253,6 +299,8 @@ impl Status {
             changed: wire.change_time.as_ref().and_then(system_time),
             offline_sync,
             storage_full: Some(wire.storage_full).filter(|why| !why.is_empty()),
+            daemon_run_id: daemon_run_id.to_owned(),
+            loss: None,
         }
     }
 }
@@ -298,11 +346,12 @@ mod tests {
 
     #[test]
     fn a_status_of_a_later_daemon_keeps_its_name_and_number() {
-        let status = Status::from_wire(v1::ConnectionStatus {
+        let wire = v1::ConnectionStatus {
             status: 77,
             status_name: "WARMING_UP".to_owned(),
             ..Default::default()
-        });
+        };
+        let status = Status::from_wire(wire, "run");
         assert_eq!(status.to_string(), "WARMING_UP (77)");
         assert_eq!(status.last_code, None);
     }

@@ -174,36 +174,6 @@ fn after_success_the_status_never_reads_older() {
 }
 
 #[test]
-fn a_daemon_that_dies_ends_a_waiting_connect_with_ipc_disconnect() {
-    let mut daemon = FakeDaemon::start();
-    daemon.script.connect(Connect::Play(vec![opened()]));
-    let client = client(&daemon);
-    let told = connect_with(&client);
-    let connecting = client.connect("token", ConnectOptions::new());
-    wait(connecting.database_opened()).unwrap();
-    assert_eq!(told.recv().unwrap(), "onDatabaseOpened 0");
-    daemon.kill();
-    let error = wait(connecting).unwrap_err();
-    assert_eq!(error.code(), Code::IPC_DISCONNECT);
-    assert_eq!(error.sent(), Sent::Unknown);
-    let [last] = all(&told).try_into().unwrap();
-    assert!(last.starts_with("onError IPC_DISCONNECT (-2): "), "{last}");
-}
-
-#[test]
-fn a_daemon_that_stops_in_order_ends_a_waiting_connect_with_ipc_disconnect() {
-    let daemon = FakeDaemon::start();
-    daemon.script.connect(Connect::PlayAndStop(vec![opened()]));
-    let client = client(&daemon);
-    let error = client
-        .blocking()
-        .connect("token", ConnectOptions::new())
-        .unwrap_err();
-    assert_eq!(error.code(), Code::IPC_DISCONNECT);
-    assert!(error.text().contains("an update"), "{error}");
-}
-
-#[test]
 fn the_last_client_unbinds_and_a_callback_still_waiting_is_told() {
     let daemon = FakeDaemon::start();
     daemon.script.connect(Connect::Play(vec![opened()]));

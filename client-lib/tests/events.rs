@@ -148,23 +148,6 @@ fn another_account_is_told_as_another_start() {
 }
 
 #[test]
-fn the_stream_ends_with_minus_2_when_the_daemon_dies() {
-    let mut daemon = FakeDaemon::start();
-    let client = client(&daemon);
-    let mut events = client.subscribe(Start::Tail);
-    next(&mut events);
-    daemon.kill();
-    let error = wait(events.next()).unwrap().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "IPC_DISCONNECT (-2): the events have ended: the daemon is gone"
-    );
-    assert!(wait(events.next()).is_none());
-    let mut blocking = client.blocking().subscribe(Start::Tail);
-    assert_eq!(blocking.next().unwrap().unwrap_err().code(), Code::IPC_DISCONNECT);
-}
-
-#[test]
 fn a_refused_subscription_tells_its_code() {
     let daemon = FakeDaemon::start();
     daemon

@@ -208,32 +208,6 @@ fn a_dropped_sending_cancels_nothing() {
 }
 
 #[test]
-fn the_end_of_the_daemon_ends_the_wait_of_accepted_messages_and_of_others() {
-    let mut daemon = FakeDaemon::start();
-    let client = client(&daemon);
-    let accepted = client.send_text("bob", "one");
-    wait(accepted.accepted()).unwrap();
-    daemon.script.silence("SendMessage");
-    let unknown = client.send_text("bob", "two");
-    wait(async {
-        let mut calls = daemon.script.calls.subscribe();
-        let sends = |calls: &Vec<String>| calls.iter().filter(|call| *call == "SendMessage").count() == 2;
-        calls.wait_for(sends).await.unwrap();
-    });
-    daemon.kill();
-    let error = wait(accepted.sent()).unwrap_err();
-    assert_eq!((error.code(), error.sent()), (Code::IPC_DISCONNECT, Sent::Yes));
-    assert!(wait(accepted.accepted()).is_ok());
-    let error = wait(unknown.accepted()).unwrap_err();
-    assert_eq!(
-        (error.code(), error.sent()),
-        (Code::IPC_DISCONNECT, Sent::Unknown)
-    );
-    let error = wait(client.send_text("bob", "three").accepted()).unwrap_err();
-    assert_eq!((error.code(), error.sent()), (Code::IPC_DISCONNECT, Sent::No));
-}
-
-#[test]
 fn a_log_that_cannot_be_followed_does_not_keep_a_message_from_being_accepted() {
     let daemon = FakeDaemon::start();
     daemon.script.refuse("Subscribe", Code::IMD_VERSION_SKEW);

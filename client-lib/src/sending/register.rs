@@ -7,6 +7,7 @@ use imd_proto::code::Code;
 use tokio::sync::{mpsc, watch};
 
 use super::Job;
+use crate::call::LinkNumber;
 use crate::error::{Error, Sent};
 use crate::message::{ConversationType, Message, SentStatus};
 
@@ -148,6 +149,8 @@ impl Drop for Followed {
 #[derive(Default)]
 pub(super) struct Register {
     entries: Mutex<Entries>,
+    /// The newest link by which the log was opened, and so an account.
+    log: watch::Sender<LinkNumber>,
 }
 
 #[derive(Default)]
@@ -171,6 +174,21 @@ impl Register {
             .or_default()
             .push(Arc::downgrade(&followed));
         followed
+    }
+
+    pub(super) fn log_is_open(&self, link: LinkNumber) {
+        self.log.send_if_modified(|newest| {
+            let is_newer = *newest < link;
+            *newest = link.max(*newest);
+            is_newer
+        });
+    }
+
+    /// Waits until an account is open at the other end of this link.
+    pub(super) async fn wait_for_log(&self, link: LinkNumber) {
+        let mut log = self.log.subscribe();
+        // The sender is here, so it cannot end otherwise.
+        let _ = log.wait_for(|newest| *newest >= link).await;
     }
 
     pub(super) fn forget(&self, uid: &str) {

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Events, Script};
+use super::{Counted, Events, Script};
 
 /// A time for golden lines: 2023-11-14 22:13:20 and so many seconds.
 pub(crate) fn time(seconds: i64) -> Option<prost_types::Timestamp> {
@@ -74,6 +74,8 @@ pub(crate) struct Archive {
     messages: Arc<Mutex<Vec<v1::Message>>>,
     pub(crate) conversations: Arc<Mutex<Vec<v1::Conversation>>>,
     pub(crate) groups: Arc<Mutex<Vec<v1::Group>>>,
+    /// The requests of Subscribe.
+    pub(crate) starts: Arc<Mutex<Vec<Option<Start>>>>,
     /// The uids of SendMessage, in the order they came.
     pub(crate) sends: Arc<Mutex<Vec<String>>>,
     /// The cursors of AckEvents by name.
@@ -94,6 +96,7 @@ impl Default for Archive {
             messages: Arc::default(),
             conversations: Arc::default(),
             groups: Arc::default(),
+            starts: Arc::default(),
             sends: Arc::default(),
             acknowledged: Arc::default(),
             changes: Arc::default(),
@@ -243,14 +246,18 @@ impl EventService for Script {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        self.archive
+            .starts
+            .lock()
+            .unwrap()
+            .push(request.get_ref().start.clone());
         self.enter("Subscribe").await?;
         let (tell, told) = mpsc::channel(1);
         let archive = self.archive.clone();
         tokio::spawn(async move {
             let first = archive.log.borrow().clone();
-            archive.subscribed.send_modify(|subscribed| *subscribed += 1);
+            let _subscribed = Counted::new(&archive.subscribed);
             follow(archive.clone(), request.into_inner().start, tell, first).await;
-            archive.subscribed.send_modify(|subscribed| *subscribed -= 1);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(told))))
     }
@@ -276,7 +283,11 @@ impl MessageService for Script {
         let request = request.into_inner();
         self.archive.sends.lock().unwrap().push(request.uid.clone());
         self.enter("SendMessage").await?;
-        self.archive.check_open()?;
+        if let Err(refusal) = self.archive.check_open() {
+            self.calls
+                .send_modify(|calls| calls.push("SendMessage refused".to_owned()));
+            return Err(refusal);
+        }
         let known = self.archive.with_uid(&request.uid);
         let already_known = known.is_some();
         let message = known.unwrap_or_else(|| {
@@ -288,6 +299,7 @@ impl MessageService for Script {
                 ..text(&request.uid, request.conversation.unwrap(), "alice", "")
             })
         });
+        self.leave("SendMessage").await;
         Ok(Response::new(v1::SendMessageResponse {
             message: Some(message),
             already_known,

@@ -5,6 +5,7 @@
 
 pub(crate) mod archive;
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -46,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) connect: Arc<Mutex<Connect>>,
     /// These calls are never answered.
     pub(crate) silent: Arc<Mutex<Vec<&'static str>>>,
+    /// These calls are carried out, and never answered.
+    pub(crate) unanswered: Arc<Mutex<Vec<&'static str>>>,
     /// These calls are refused.
     pub(crate) refused: Arc<Mutex<Vec<(&'static str, Code)>>>,
     pub(crate) findings: Arc<Mutex<Vec<v1::Finding>>>,
@@ -58,6 +61,12 @@ pub(crate) struct Script {
     pub(crate) bindings: Arc<Mutex<Vec<String>>>,
     /// How many Bind streams are open.
     pub(crate) bound: watch::Sender<usize>,
+    /// The instance ids of Bind, in the order they came.
+    pub(crate) instances: Arc<Mutex<Vec<String>>>,
+    /// Whoever holds it stops the whole daemon with the next ListStatusChanges, as SIGSTOP does.
+    pub(crate) frozen: Arc<Mutex<()>>,
+    /// Counts the starts.
+    pub(crate) run: Arc<Mutex<u32>>,
     pub(crate) archive: archive::Archive,
     events: broadcast::Sender<BindEvent>,
 }
@@ -68,6 +77,7 @@ impl Default for Script {
             status: Arc::new(Mutex::new(status(2, 1, "no app has asked for a connection"))),
             connect: Arc::new(Mutex::new(Connect::Play(success("alice")))),
             silent: Arc::default(),
+            unanswered: Arc::default(),
             refused: Arc::default(),
             findings: Arc::default(),
             changes: Arc::default(),
@@ -76,6 +86,9 @@ impl Default for Script {
             app_keys: Arc::default(),
             bindings: Arc::default(),
             bound: watch::Sender::default(),
+            instances: Arc::default(),
+            frozen: Arc::default(),
+            run: Arc::default(),
             archive: archive::Archive::default(),
             events: broadcast::Sender::new(64),
         }
@@ -151,6 +164,18 @@ impl Script {
         self.silent.lock().unwrap().push(call);
     }
 
+    /// Carries out these calls, and answers them no more.
+    pub(crate) fn swallow(&self, call: &'static str) {
+        self.unanswered.lock().unwrap().push(call);
+    }
+
+    /// Behaves again.
+    pub(crate) fn behave(&self) {
+        self.silent.lock().unwrap().clear();
+        self.unanswered.lock().unwrap().clear();
+        self.refused.lock().unwrap().clear();
+    }
+
     pub(crate) fn refuse(&self, call: &'static str, code: Code) {
         self.refused.lock().unwrap().push((call, code));
     }
@@ -158,8 +183,19 @@ impl Script {
     /// Waits until a call has come.
     #[track_caller]
     pub(crate) fn wait_for_call(&self, name: &str) {
+        self.wait_for_calls(name, 1);
+    }
+
+    /// Waits until a call has come so many times.
+    #[track_caller]
+    pub(crate) fn wait_for_calls(&self, name: &str, count: usize) {
         let mut calls = self.calls.subscribe();
-        wait(calls.wait_for(|calls| calls.iter().any(|call| call == name))).unwrap();
+        let reached = |calls: &Vec<String>| calls.iter().filter(|call| *call == name).count() >= count;
+        wait(calls.wait_for(reached)).unwrap();
+    }
+
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.calls.borrow().iter().filter(|call| *call == name).count()
     }
 
     /// Waits until so many follow the events.
@@ -186,6 +222,13 @@ impl Script {
             std::future::pending::<()>().await;
         }
         Ok(())
+    }
+
+    /// After a call has been carried out.
+    async fn leave(&self, name: &'static str) {
+        if self.unanswered.lock().unwrap().contains(&name) {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn newest(&self) -> v1::ConnectionStatus {
@@ -218,11 +261,32 @@ impl FakeDaemon {
     }
 
     pub(crate) fn with(script: Script) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let mut daemon = Self::to_come(script);
+        daemon.restart();
+        daemon
+    }
+
+    /// It is not there yet.
+    pub(crate) fn to_come(script: Script) -> Self {
+        Self {
+            script,
+            directory: tempfile::tempdir().unwrap(),
+            thread: None,
+        }
+    }
+
+    /// Starts it, again if it ran before: the same script and what it remembers, and another run.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
         let (stop, stopped) = oneshot::channel();
         let (ready, listening) = std::sync::mpsc::channel();
-        let path = socket_in(directory.path());
-        let served = script.clone();
+        let path = self.socket();
+        let _ = std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(path.parent().unwrap());
+        let _ = std::fs::remove_file(&path);
+        *self.script.run.lock().unwrap() += 1;
+        let served = self.script.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -236,11 +300,7 @@ impl FakeDaemon {
             });
         });
         listening.recv().unwrap();
-        Self {
-            script,
-            directory,
-            thread: Some((stop, thread)),
-        }
+        self.thread = Some((stop, thread));
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -263,7 +323,7 @@ impl Drop for FakeDaemon {
 }
 
 fn socket_in(directory: &Path) -> PathBuf {
-    directory.join("imd.sock")
+    directory.join("imd").join("imd.sock")
 }
 
 async fn serve(listener: tokio::net::UnixListener, script: Script) {
@@ -285,12 +345,19 @@ async fn serve(listener: tokio::net::UnixListener, script: Script) {
         .unwrap();
 }
 
-/// Counts a Bind stream for as long as it lives.
-struct Bound(watch::Sender<usize>);
+/// Counts a stream for as long as it lives.
+pub(crate) struct Counted(watch::Sender<usize>);
 
-impl Drop for Bound {
+impl Counted {
+    pub(crate) fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.send_modify(|bound| *bound -= 1);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -301,14 +368,15 @@ impl SessionService for Script {
     type WatchStatusStream = Events<v1::WatchStatusResponse>;
 
     async fn bind(&self, request: Request<v1::BindRequest>) -> Result<Response<Self::BindStream>, Status> {
+        let instance = request.get_ref().instance_id.clone();
+        self.instances.lock().unwrap().push(instance);
         self.enter("Bind").await?;
-        self.bound.send_modify(|bound| *bound += 1);
-        let bound = Bound(self.bound.clone());
+        let bound = Counted::new(&self.bound);
         let hello = BindEvent::Hello(v1::Hello {
             binding_id: format!("binding of {}", request.get_ref().app_id),
             daemon_version: "0.0.0".to_owned(),
             protocol: 1,
-            daemon_run_id: "run".to_owned(),
+            daemon_run_id: format!("run {}", self.run.lock().unwrap()),
             status: Some(self.newest()),
             ..Default::default()
         });
@@ -453,6 +521,7 @@ impl AdminService for Script {
         _: Request<v1::ListStatusChangesRequest>,
     ) -> Result<Response<v1::ListStatusChangesResponse>, Status> {
         self.enter("ListStatusChanges").await?;
+        drop(self.frozen.lock());
         let changes = self.changes.lock().unwrap().clone();
         Ok(Response::new(v1::ListStatusChangesResponse { changes }))
     }

@@ -1,9 +1,11 @@
 //! The demo's talk: alice writes to bob, and his daemon is killed in the middle of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use imd_client::{Cursor, Direction, EventKind, Start};
+use imd_client::{Direction, EventKind, Start, Status};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
@@ -19,13 +21,6 @@ const BEFORE_THE_KILL: usize = 200;
 
 /// How long the talk may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What bob's app has read, with the cursor it keeps beside it: its own journal, not the daemon's word.
-#[derive(Default)]
-struct Journal {
-    texts: Vec<String>,
-    cursor: Option<Cursor>,
-}
 
 /// What came of the talk.
 pub(crate) struct Count {
@@ -47,19 +42,22 @@ impl std::fmt::Display for Count {
     }
 }
 
-/// alice's app sends, bob's app reads by its cursor; in between bob has no daemon.
+/// alice's app sends, bob's app reads; in between bob has no daemon, and his app does nothing about it.
 pub(crate) async fn talk(
     timeline: &Timeline,
     alice: &App,
     bob: &App,
     daemon: &mut Daemon,
 ) -> Result<Count, Failed> {
-    timeline.act("alice writes 500 messages to bob, and his daemon is killed in the middle");
-    let journal = Journal {
-        texts: Vec::new(),
-        cursor: None,
-    };
-    let reading = tokio::spawn(read(bob.client.subscribe(Start::Tail), journal, usize::MAX));
+    timeline.act(
+        "alice writes 500 messages to bob, and his daemon is killed in the middle: his app does nothing",
+    );
+    let losses = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&losses);
+    let _listener = bob.client.add_connection_status_listener(move |status| {
+        count.fetch_add(usize::from(status.is_daemon_lost()), Ordering::Relaxed);
+    });
+    let reading = tokio::spawn(read(bob.client.subscribe(Start::Tail)));
     let mut sendings = Vec::new();
     for number in 1..=BEFORE_THE_KILL {
         sendings.push(send(alice, number).await?);
@@ -70,16 +68,14 @@ pub(crate) async fn talk(
     );
     daemon.kill9();
     timeline.line("imd bob", "killed with -9");
-    let journal = reading
-        .await
-        .map_err(|error| Failed::new(format!("bob's journal: {error}")))?;
-    timeline.line(
-        &bob.who,
-        &format!(
-            "had read {}; its calls answer IPC_DISCONNECT (-2)",
-            journal.texts.len()
-        ),
-    );
+    bob.wait_status("DAEMON_LOST", PATIENCE, Status::is_daemon_lost)
+        .await?;
+    let told = bob.client.version().await;
+    let error = told
+        .err()
+        .ok_or_else(|| Failed::new("a dead daemon has answered"))?;
+    timeline.line(&bob.who, &format!("{}", bob.client.connection_status()));
+    timeline.line(&bob.who, &format!("a call of it: {}", error.code()));
     for number in BEFORE_THE_KILL + 1..=MESSAGES {
         sendings.push(send(alice, number).await?);
     }
@@ -90,16 +86,13 @@ pub(crate) async fn talk(
         "imd bob",
         &format!("runs again, pid {}, and connects by itself", daemon.pid()),
     );
-    let again = daemon.app("Chat").await?;
-    let start = match &journal.cursor {
-        Some(cursor) => Start::Cursor(cursor.clone()),
-        None => return Err(Failed::new("bob's app never had a cursor")),
-    };
-    let reading = read(again.client.subscribe(start), journal, MESSAGES);
-    let journal = timeout(PATIENCE, reading)
+    bob.wait_status("its daemon again", PATIENCE, |status| !status.is_daemon_lost())
+        .await?;
+    timeline.line(&bob.who, "is bound again, and reads on where it was");
+    let texts = timeout(PATIENCE, reading)
         .await
-        .map_err(|_| Failed::new("bob's app has not read all messages in time"))?;
-    timeline.line(&again.who, "reads on from the cursor it had kept");
+        .map_err(|_| Failed::new("bob's app has not read all messages in time"))?
+        .map_err(|error| Failed::new(format!("bob's app: {error}")))??;
     for sending in sendings {
         let received = timeout(PATIENCE, sending.received()).await;
         received
@@ -108,15 +101,21 @@ pub(crate) async fn talk(
     }
     timeline.line(&alice.who, "has a receipt for every message");
 
+    let losses = losses.load(Ordering::Relaxed);
+    timeline.line(&bob.who, &format!("was told of the loss {losses} time(s)"));
+    if losses != 1 {
+        return Err(Failed::new("a loss is to be told once"));
+    }
+
     let expected: Vec<String> = (1..=MESSAGES).map(text).collect();
-    let distinct: BTreeSet<&String> = journal.texts.iter().collect();
+    let distinct: BTreeSet<&String> = texts.iter().collect();
     let count = Count {
         sent: MESSAGES,
-        received: journal.texts.len(),
+        received: texts.len(),
         lost: expected.iter().filter(|text| !distinct.contains(text)).count(),
-        twice: journal.texts.len().saturating_sub(distinct.len()),
+        twice: texts.len().saturating_sub(distinct.len()),
     };
-    if journal.texts != expected {
+    if texts != expected {
         return Err(Failed::new(format!(
             "not every message came once and in order: {count}"
         )));
@@ -137,18 +136,20 @@ async fn send(app: &App, number: usize) -> Result<imd_client::Sending, Failed> {
     Ok(sending)
 }
 
-/// Reads until the daemon is gone, or so many messages are there.
-async fn read(mut events: imd_client::Events, mut journal: Journal, enough: usize) -> Journal {
-    while journal.texts.len() < enough {
-        let Some(Ok(event)) = events.next().await else {
-            break;
-        };
+/// Reads all messages: one stream, whatever becomes of the daemon.
+async fn read(mut events: imd_client::Events) -> Result<Vec<String>, Failed> {
+    let mut texts = Vec::new();
+    while texts.len() < MESSAGES {
+        let event = events
+            .next()
+            .await
+            .ok_or_else(|| Failed::new("bob's events have ended"))?
+            .map_err(|error| Failed::new(format!("bob's events: {error}")))?;
         if let EventKind::Message(message) = &event.kind
             && message.direction == Direction::Receive
         {
-            journal.texts.extend(message.text());
+            texts.extend(message.text());
         }
-        journal.cursor = Some(event.cursor);
     }
-    journal
+    Ok(texts)
 }

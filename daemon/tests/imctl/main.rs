@@ -155,7 +155,7 @@ fn a_silent_daemon_ends_with_4() {
 }
 
 #[test]
-fn watch_prints_the_current_status_then_changes_and_ends_with_the_daemon() {
+fn watch_prints_the_current_status_then_changes_and_goes_on_with_the_next_daemon() {
     let mut daemon = FakeDaemon::start();
     let mut watch = piped(&mut imctl(&daemon, "--json watch"));
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
@@ -169,7 +169,13 @@ fn watch_prints_the_current_status_then_changes_and_ends_with_the_daemon() {
     assert_eq!(next(), "CONNECTING");
     daemon.kill();
     assert_eq!(next(), "DAEMON_LOST");
-    assert_eq!(watch.wait().unwrap().code(), Some(3));
+    daemon.script.publish(status(13, 1, "attempt 1 failed"));
+    daemon.restart();
+    assert_eq!(next(), "SUSPEND");
+    daemon.script.publish(status(0, 2, "connected"));
+    assert_eq!(next(), "CONNECTED");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]
@@ -201,6 +207,26 @@ fn wait_ends_when_connected_or_in_time() {
     let output = waiting.wait_with_output().unwrap();
     assert_ended(&output, 0);
     assert!(stdout(&output).starts_with("CONNECTED (0)\n"));
+}
+
+#[test]
+fn wait_goes_on_over_a_death_and_within_its_timeout_waits_for_a_daemon() {
+    let mut daemon = FakeDaemon::start();
+    let waiting = piped(&mut imctl(&daemon, "wait --connected"));
+    daemon.script.wait_for_bound(1);
+    daemon.kill();
+    let output = run(&daemon, "wait --connected --timeout 0");
+    assert_ended(&output, 4);
+    assert!(stderr(&output).contains("DAEMON_LOST (-2)"), "{output:?}");
+
+    let coming = piped(&mut imctl(&daemon, "wait --connected --timeout 20"));
+    daemon.script.publish(status(0, 1, "connected"));
+    daemon.restart();
+    for waiting in [waiting, coming] {
+        let output = waiting.wait_with_output().unwrap();
+        assert_ended(&output, 0);
+        assert!(stdout(&output).starts_with("CONNECTED (0)\n"));
+    }
 }
 
 #[test]

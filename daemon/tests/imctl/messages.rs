@@ -272,7 +272,15 @@ fn watch_shows_messages_and_gaps_as_they_come() {
     assert_eq!(message["message"]["text"], "hello");
     daemon.kill();
     assert!(next().contains("DAEMON_LOST"));
-    assert_eq!(watch.wait().unwrap().code(), Some(3));
+    daemon
+        .script
+        .archive
+        .store(text("meanwhile", private("bob"), "bob", "while nobody was told"));
+    daemon.restart();
+    assert!(next().contains("UNCONNECTED"), "the next daemon's status");
+    assert!(next().contains("while nobody was told"), "and its events");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]
@@ -310,5 +318,13 @@ fn watch_has_a_line_for_every_event() {
     );
     daemon.kill();
     assert!(next().contains("DAEMON_LOST"));
-    assert_eq!(watch.wait().unwrap().code(), Some(3));
+    daemon
+        .script
+        .archive
+        .store(text("meanwhile", private("bob"), "bob", "while nobody was told"));
+    daemon.restart();
+    assert!(next().contains("UNCONNECTED"), "the next daemon's status");
+    assert!(next().contains("while nobody was told"), "and its events");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }

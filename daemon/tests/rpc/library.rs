@@ -1,8 +1,12 @@
 //! The library that apps link, against the daemon's own services.
 
-use imd_client::{Client, Code, ConnectOptions, Sent};
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use imd_client::{Client, Code, ConnectOptions, DaemonLoss, Sent};
 use imd_core::account::UserId;
 use imd_core::io::{Callback, Opened, Request};
+use tokio_stream::StreamExt as _;
 
 use crate::support::*;
 
@@ -48,16 +52,23 @@ async fn a_refused_connect_keeps_its_code() {
 }
 
 #[tokio::test]
-async fn an_orderly_stop_answers_its_caller_and_is_a_loss_to_all_that_wait() {
+async fn an_orderly_stop_answers_its_caller_is_told_from_a_death_and_ends_no_connect() {
     let mut daemon = Daemon::start();
     let client = client(&mut daemon).await;
     let connecting = client.connect("secret", ConnectOptions::new());
     let _asked = daemon.connect_asked().await.take();
     soon(client.shutdown("an upgrade")).await.unwrap();
-    let error = soon(connecting).await.unwrap_err();
-    assert_eq!(error.code(), Code::IPC_DISCONNECT);
     daemon.served().await.unwrap();
-    assert!(client.connection_status().is_daemon_lost());
+    let mut changes = client.connection_status_changes();
+    while changes.next().await.unwrap().loss.is_none() {}
+    let reason = "an upgrade".to_owned();
+    assert_eq!(
+        client.connection_status().loss,
+        Some(DaemonLoss::Stopped { reason })
+    );
+    let mut connecting = pin!(connecting);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(connecting.as_mut().poll(&mut context).is_pending());
     let error = soon(client.disconnect()).await.unwrap_err();
     assert_eq!((error.code(), error.sent()), (Code::IPC_DISCONNECT, Sent::No));
 }

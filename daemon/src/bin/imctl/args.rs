@@ -40,9 +40,10 @@ pub(crate) struct Daemon {
 pub(crate) enum Command {
     /// Show the status of the connection
     Status,
-    /// Print the status, then each change of it, each message and each gap, until Ctrl-C
+    /// Print the status, then each change of it, each message and each gap, until Ctrl-C; a daemon that dies is
+    /// waited for
     Watch,
-    /// Wait for the connection
+    /// Wait for the connection; a daemon that dies is waited for
     Wait(Wait),
     /// Connect, and print the callbacks as they come; the connection stays
     Connect(Connect),
@@ -173,7 +174,7 @@ pub(crate) struct Wait {
     #[arg(long, required = true, action = ArgAction::SetTrue)]
     pub(crate) connected: bool,
 
-    /// Give up after so many seconds, with exit status 4
+    /// Give up after so many seconds, with exit status 4; a daemon that is not there yet is waited for, too
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u32>,
 }

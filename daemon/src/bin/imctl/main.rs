@@ -46,7 +46,10 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Status => status::show(&observer(&daemon).await?, output).await,
         Command::Watch => watch::watch(&observer(&daemon).await?, output).await,
-        Command::Wait(wait) => status::wait(&observer(&daemon).await?, &wait, output).await,
+        Command::Wait(wait) => {
+            let client = for_daemon(Client::observer(), &daemon).wait_for_daemon(wait.timeout.is_some());
+            status::wait(&client.build_async().await?, &wait, output).await
+        }
         Command::Connect(connect) => account::connect(&daemon, connect, output).await,
         Command::Disconnect => account::disconnect(&observer(&daemon).await?, output).await,
         Command::Logout => account::logout(&observer(&daemon).await?, output).await,

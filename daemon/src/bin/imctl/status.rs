@@ -92,7 +92,7 @@ pub(crate) fn mood(status: ConnectionStatus) -> Mood {
     }
 }
 
-/// Waits for CONNECTED.
+/// Waits for CONNECTED. A daemon that is lost is waited for; with a time limit one that is not there yet, too.
 pub(crate) async fn wait(client: &Client, wait: &Wait, output: &mut Output) -> Result<(), Failure> {
     let connected = async {
         match wait.timeout {
@@ -109,9 +109,6 @@ async fn until_connected(client: &Client) -> Result<Status, Failure> {
     while let Some(status) = changes.next().await {
         if status.is_connected() {
             return Ok((*status).clone());
-        }
-        if status.is_daemon_lost() {
-            return Err(Failure::own(Code::IPC_DISCONNECT, status.reason.clone()));
         }
     }
     Err(Failure::Told(Exit::NoDaemon))

@@ -1,48 +1,34 @@
 //! `watch`: the status and the events, as they come.
 
-use imd_client::{Client, Code, Error, Event, EventKind, Events, Start};
+use imd_client::{Client, Event, EventKind, Start};
 use tokio_stream::StreamExt as _;
 
 use crate::output::{Failure, Mood, Output, plain, say, unread};
 use crate::{clock, messages, shapes, status};
 
-/// Prints the status, then every change of it and every event.
+/// Prints the status, then every change of it and every event. A daemon that is lost is waited for.
 pub(crate) async fn watch(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let mut changes = client.connection_status_changes();
-    let mut events = Some(client.subscribe(Start::Tail));
+    let mut events = client.subscribe(Start::Tail);
     let mut unread = std::pin::pin!(unread());
+    let mut is_refused = false;
     loop {
         tokio::select! {
             () = &mut unread => return Err(Failure::Closed),
             change = changes.next() => {
                 let Some(change) = change else { return Ok(()) };
-                if change.is_daemon_lost() {
-                    // What had come before is not lost.
-                    while let Some(Ok(event)) = next(&mut events).await {
-                        print(&event, output)?;
-                    }
-                }
                 output.print(&shapes::Status::from(&*change), |output| status::line(&change, output))?;
-                if change.is_daemon_lost() {
-                    return Err(Failure::own(Code::IPC_DISCONNECT, change.reason.clone()));
-                }
             }
-            Some(event) = next(&mut events), if events.is_some() => match event {
-                Ok(event) => print(&event, output)?,
-                Err(error) => {
-                    events = None;
-                    // Of a lost daemon the status tells.
-                    if error.code() != Code::IPC_DISCONNECT {
-                        say(&format!("no events are shown: {error}"));
-                    }
+            event = events.next(), if !is_refused => match event {
+                Some(Ok(event)) => print(&event, output)?,
+                Some(Err(error)) => {
+                    is_refused = true;
+                    say(&format!("no events are shown: {error}"));
                 }
+                None => return Ok(()),
             },
         }
     }
-}
-
-async fn next(events: &mut Option<Events>) -> Option<Result<Event, Error>> {
-    events.as_mut()?.next().await
 }
 
 fn print(event: &Event, output: &mut Output) -> Result<(), Failure> {

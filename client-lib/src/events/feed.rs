@@ -1,0 +1,182 @@
+//! The log followed page by page, over as many daemons as it takes.
+
+use std::sync::Arc;
+
+use imd_proto::code::Code;
+use imd_proto::imd::v1;
+use imd_proto::imd::v1::event_service_client::EventServiceClient;
+use imd_proto::imd::v1::subscribe_request;
+use imd_proto::imd::v1::subscribe_response::Content as Told;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tonic::Streaming;
+
+use super::{Cursor, Event, EventKind, Start};
+use crate::call::{DEADLINE, Link, LinkNumber, MAX_ANSWER};
+use crate::error::{Error, Sent};
+use crate::supervisor::Shared;
+
+const NAME: &str = "Subscribe";
+
+/// The events from a place in the log on. The daemon's death is no event.
+pub(crate) struct Feed {
+    shared: Arc<Shared>,
+    /// Where the next daemon is asked to begin: after what was given last.
+    start: Start,
+    /// Something was given.
+    is_started: bool,
+    stage: Stage,
+}
+
+enum Stage {
+    /// No daemon has taken it so far.
+    New,
+    Open(Box<Pages>),
+    /// The link has ended, or did not give it.
+    Broken(Arc<Link>),
+}
+
+/// What one daemon gives.
+struct Pages {
+    stream: Streaming<v1::SubscribeResponse>,
+    link: Arc<Link>,
+    /// It goes on where another daemon's ended.
+    resumed: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A page.
+pub(crate) struct Page {
+    pub(crate) events: Vec<Event>,
+    /// The link it came by.
+    pub(crate) link: LinkNumber,
+}
+
+impl Feed {
+    pub(crate) const fn new(shared: Arc<Shared>, start: Start) -> Self {
+        Self {
+            shared,
+            start,
+            is_started: false,
+            stage: Stage::New,
+        }
+    }
+
+    /// What follows; waits until there is something. It can be dropped while it waits, and asked again.
+    ///
+    /// # Errors
+    /// A daemon that is there refuses it.
+    pub(crate) async fn next(&mut self) -> Result<Page, Error> {
+        loop {
+            match &mut self.stage {
+                Stage::New => {
+                    let link = self.shared.uplink.next(None).await;
+                    let permit = match link.permit(NAME) {
+                        Ok(permit) => Ok(permit),
+                        Err(error) if error.is_loss() => Err(link.clone()),
+                        Err(error) => return Err(error),
+                    };
+                    self.stage = match permit {
+                        Err(link) => Stage::Broken(link),
+                        Ok(permit) => match self.open(&link, permit).await {
+                            Ok(pages) => Stage::Open(pages),
+                            Err(error) if error.is_loss() => Stage::Broken(link),
+                            Err(error) => return Err(error),
+                        },
+                    };
+                }
+                Stage::Broken(link) => {
+                    let link = self.shared.uplink.retry(link).await;
+                    let pages = match link.turn(NAME).await {
+                        Ok(permit) => self.open(&link, permit).await,
+                        Err(error) => Err(error),
+                    };
+                    self.stage = match pages {
+                        Ok(pages) => Stage::Open(pages),
+                        Err(error) if is_passing(&error) => Stage::Broken(link),
+                        Err(error) => return Err(error),
+                    };
+                }
+                Stage::Open(pages) => {
+                    let page = match pages.link.while_up(NAME, pages.stream.message()).await {
+                        Ok(Some(page)) => page,
+                        Ok(None) => {
+                            self.stage = Stage::Broken(Arc::clone(&pages.link));
+                            continue;
+                        }
+                        Err(error) if error.is_loss() => {
+                            self.stage = Stage::Broken(Arc::clone(&pages.link));
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    let link = pages.link.number;
+                    let mut events = events(page);
+                    self.is_started = true;
+                    if let Some(last) = events.last() {
+                        self.start = Start::Cursor(last.cursor.clone());
+                    }
+                    if std::mem::take(&mut pages.resumed) {
+                        // That it goes on where it was is no news.
+                        events.retain(|event| event.kind != EventKind::Started { recovered: true });
+                    }
+                    return Ok(Page { events, link });
+                }
+            }
+        }
+    }
+
+    async fn open(&self, link: &Arc<Link>, permit: OwnedSemaphorePermit) -> Result<Box<Pages>, Error> {
+        let start = match &self.start {
+            Start::Cursor(cursor) => subscribe_request::Start::Cursor(cursor.to_wire()),
+            Start::Named(name) => subscribe_request::Start::Name(name.clone()),
+            Start::Tail => subscribe_request::Start::Tail(true),
+        };
+        let request = link.request(v1::SubscribeRequest { start: Some(start) });
+        let mut client = EventServiceClient::new(link.channel()).max_decoding_message_size(MAX_ANSWER);
+        let stream = link
+            .within(NAME, DEADLINE, client.subscribe(request))
+            .await?
+            .into_inner();
+        Ok(Box::new(Pages {
+            stream,
+            link: Arc::clone(link),
+            resumed: self.is_started,
+            _permit: permit,
+        }))
+    }
+}
+
+/// What the library waits out where it goes on by itself: a daemon that hangs, or has no room at the moment.
+fn is_passing(error: &Error) -> bool {
+    let is_silent = error.code() == Code::IMD_DEADLINE_EXCEEDED && error.sent() == Sent::Unknown;
+    error.is_loss() || is_silent || error.code() == Code::IMD_TOO_MANY
+}
+
+fn events(page: v1::SubscribeResponse) -> Vec<Event> {
+    match page.content {
+        Some(Told::Started(v1::Started { cursor, recovered })) => vec![Event {
+            cursor: Cursor::from_wire(cursor),
+            time: None,
+            kind: EventKind::Started { recovered },
+        }],
+        Some(Told::Events(page)) => page.events.into_iter().map(Event::from_wire).collect(),
+        // A later daemon's page.
+        None => Vec::new(),
+    }
+}
+
+/// Hands out a subscription's events, until its reader is gone.
+pub(super) async fn pump(shared: Arc<Shared>, start: Start, tell: mpsc::Sender<Result<Vec<Event>, Error>>) {
+    let mut feed = Feed::new(shared, start);
+    loop {
+        let page = tokio::select! {
+            biased;
+            () = tell.closed() => return,
+            page = feed.next() => page,
+        };
+        let is_end = page.is_err();
+        if tell.send(page.map(|page| page.events)).await.is_err() || is_end {
+            return;
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! One message's way to a daemon: over as many as it takes, for as long as it may wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imd_proto::code::Code;
+use imd_proto::imd::v1;
+use imd_proto::imd::v1::message_service_client::MessageServiceClient;
+
+use super::NAME;
+use super::register::Register;
+use crate::call::{DEADLINE, Link, gone};
+use crate::clock::{self, BootTime};
+use crate::error::{Error, Sent};
+use crate::uplink::Uplink;
+
+/// How long a message waits for a daemon: counted from the loss, or from its own call if that was later.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks one daemon after the other to take the message. It bears a uid: it is one message, however often it
+/// is sent.
+pub(super) async fn deliver(
+    uplink: &Uplink,
+    register: &Register,
+    request: v1::SendMessageRequest,
+    (queued, patience): (BootTime, Duration),
+) -> Result<v1::SendMessageResponse, Error> {
+    let mut sent = Sent::No;
+    let mut deadline = None;
+    let mut previous: Option<Arc<Link>> = None;
+    loop {
+        let link = match uplink.up().filter(|link| is_another(link, previous.as_deref())) {
+            Some(link) => link,
+            None => {
+                // Set once: a message that itself kills every daemon ends, too.
+                let until = *deadline.get_or_insert_with(|| queued.max(uplink.lost_since()) + patience);
+                let next = async {
+                    match &previous {
+                        None => uplink.next(None).await,
+                        Some(link) => uplink.retry(link).await,
+                    }
+                };
+                tokio::time::timeout(until.since(clock::now()), next)
+                    .await
+                    .map_err(|_elapsed| gone(NAME, &uplink.loss(), sent))?
+            }
+        };
+        let answer = link
+            .exchange(NAME, DEADLINE, request.clone(), |channel, request| async {
+                MessageServiceClient::new(channel).send_message(request).await
+            })
+            .await;
+        let error = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        match deadline {
+            _ if error.is_loss() => {
+                if error.sent() == Sent::Unknown {
+                    sent = Sent::Unknown;
+                }
+                previous = Some(link);
+            }
+            // A daemon that was started again has not opened the account yet.
+            Some(until) if error.code() == Code::RC_DB_NOT_INIT => {
+                let opened = async {
+                    tokio::select! {
+                        () = register.wait_for_log(link.number) => {}
+                        () = link.ended() => {}
+                    }
+                };
+                if tokio::time::timeout(until.since(clock::now()), opened)
+                    .await
+                    .is_err()
+                {
+                    return Err(error);
+                }
+            }
+            Some(_) | None => return Err(error),
+        }
+    }
+}
+
+fn is_another(link: &Link, previous: Option<&Link>) -> bool {
+    previous.is_none_or(|previous| previous.number != link.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::DaemonLoss;
+    use crate::uplink::Binding;
+
+    #[tokio::test]
+    async fn a_message_waits_for_a_daemon_so_long_and_not_longer() {
+        let since = clock::now();
+        let binding = Binding::Lost {
+            since,
+            loss: DaemonLoss::Died,
+        };
+        let (_sender, uplink) = Uplink::new(binding);
+        let request = v1::SendMessageRequest::default();
+        let patience = Duration::from_millis(30);
+        // It was called for long before the loss: that is not counted.
+        let queued = BootTime::since_boot(Duration::ZERO);
+        let register = Register::default();
+        let answer = deliver(&uplink, &register, request.clone(), (queued, patience)).await;
+        let error = answer.unwrap_err();
+        assert_eq!((error.code(), error.sent()), (Code::IPC_DISCONNECT, Sent::No));
+        assert!(clock::now() >= since + patience);
+        // Those behind it in the queue have waited as long.
+        let answer = deliver(&uplink, &register, request, (since, patience)).await;
+        assert_eq!(answer.unwrap_err().code(), Code::IPC_DISCONNECT);
+    }
+}

@@ -129,8 +129,8 @@ fn a_pending_connect_outlives_every_daemon_and_succeeds_once() {
     let systemd = Supervisor::listening(&config(&proxy.url(), ""));
     let builder = Client::builder(APP_KEY).app_id("org.example.Caller");
     let app = builder.socket(systemd.home().socket()).build().unwrap();
-    let token = broker.token("carol");
-    let options = ConnectOptions::new().user_id("carol");
+    let token = broker.token("alice");
+    let options = ConnectOptions::new().user_id("alice");
     let caller = {
         let app = app.blocking();
         thread::spawn(move || app.connect(token, options))
@@ -150,5 +150,5 @@ fn a_pending_connect_outlives_every_daemon_and_succeeds_once() {
     }
     proxy.accept();
     let user = caller.join().unwrap().unwrap();
-    assert_eq!(user.as_str(), "carol");
+    assert_eq!(user.as_str(), "alice");
 }

@@ -180,7 +180,7 @@ class WatchStatusResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[ConnectionStatus, _Mapping]] = ...) -> None: ...
 
 class ConnectionStatus(_message.Message):
-    __slots__ = ("status", "status_name", "generation", "reason", "attempt", "next_retry_time", "next_retry_in", "last_code", "last_code_name", "network", "app_key", "user_id", "server", "change_time", "offline_sync")
+    __slots__ = ("status", "status_name", "generation", "reason", "attempt", "next_retry_time", "next_retry_in", "last_code", "last_code_name", "network", "app_key", "user_id", "server", "change_time", "offline_sync", "storage_full")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     STATUS_NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -196,6 +196,7 @@ class ConnectionStatus(_message.Message):
     SERVER_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
     OFFLINE_SYNC_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FULL_FIELD_NUMBER: _ClassVar[int]
     status: int
     status_name: str
     generation: int
@@ -211,4 +212,5 @@ class ConnectionStatus(_message.Message):
     server: str
     change_time: _timestamp_pb2.Timestamp
     offline_sync: OfflineSyncState
-    def __init__(self, status: _Optional[int] = ..., status_name: _Optional[str] = ..., generation: _Optional[int] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., next_retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_retry_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., last_code: _Optional[int] = ..., last_code_name: _Optional[str] = ..., network: _Optional[_Union[NetworkState, str]] = ..., app_key: _Optional[str] = ..., user_id: _Optional[str] = ..., server: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., offline_sync: _Optional[_Union[OfflineSyncState, str]] = ...) -> None: ...
+    storage_full: str
+    def __init__(self, status: _Optional[int] = ..., status_name: _Optional[str] = ..., generation: _Optional[int] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., next_retry_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_retry_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., last_code: _Optional[int] = ..., last_code_name: _Optional[str] = ..., network: _Optional[_Union[NetworkState, str]] = ..., app_key: _Optional[str] = ..., user_id: _Optional[str] = ..., server: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., offline_sync: _Optional[_Union[OfflineSyncState, str]] = ..., storage_full: _Optional[str] = ...) -> None: ...

@@ -1,15 +1,18 @@
 //! The daemon's command line.
 
+mod pages;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use imd_core::account::AppKey;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::manual;
 use crate::paths::{DEFAULT_INSTANCE, Overrides};
 
 /// How the process ends.
@@ -103,6 +106,16 @@ pub enum Command {
         #[arg(long)]
         control: bool,
     },
+    /// Write imd's own man pages and completions into a directory (imctl generate asks for it)
+    #[command(hide = true)]
+    Generate {
+        /// The directory
+        directory: PathBuf,
+    },
+    /// Look at what can be seen without a running daemon, and print each finding as a JSON object on a line
+    /// (imctl doctor asks for it)
+    #[command(hide = true)]
+    Examine,
 }
 
 impl Cli {
@@ -115,6 +128,14 @@ impl Cli {
             socket: self.socket.clone(),
         }
     }
+}
+
+/// Writes imd's man pages and completions.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn generate(directory: &Path) -> io::Result<()> {
+    manual::write(directory, Cli::command(), &pages::PAGES)
 }
 
 fn instance(text: &str) -> Result<String, imd_proto::endpoint::EndpointError> {
@@ -185,8 +206,6 @@ fn log_filter(text: OsString) -> Result<EnvFilter, LogError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -39,6 +39,11 @@ fn main() -> ExitCode {
             app_key,
             control,
         }) => runtime.block_on(broker(listen.port(), app_key, *control)),
+        Some(Command::Examine) => runtime.block_on(examine(&cli)),
+        Some(Command::Generate { directory }) => match cli::generate(directory) {
+            Ok(()) => Exit::Success.into(),
+            Err(error) => end(Exit::Failure, &error),
+        },
         None => runtime.block_on(run(&cli)),
     };
     // A name look-up that hangs must not hold up the end.
@@ -60,6 +65,30 @@ async fn run(cli: &Cli) -> ExitCode {
         Ok(()) => Exit::Success.into(),
         Err(error) => end(Exit::Failure, &error),
     }
+}
+
+/// Prints what can be seen while no daemon runs: one JSON object a line.
+async fn examine(cli: &Cli) -> ExitCode {
+    let settings = match sources(cli).map(|sources| Settings::load(&sources)) {
+        Ok(Ok(settings)) => settings,
+        Ok(Err(errors)) => return end(Exit::Config, &errors),
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    let paths = match Paths::resolve(&cli.instance, &cli.overrides()) {
+        Ok(paths) => paths,
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    for finding in lifecycle::examine(&paths, &settings).await {
+        let line = serde_json::json!({
+            "check": finding.check,
+            "verdict": finding.verdict.name(),
+            "text": finding.text,
+            "mend": finding.mend,
+        });
+        // An error means that nobody reads on.
+        let _: std::io::Result<()> = writeln!(std::io::stdout(), "{line}");
+    }
+    Exit::Success.into()
 }
 
 async fn demo(keep: bool, draw: Option<&Path>) -> ExitCode {

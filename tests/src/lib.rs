@@ -7,6 +7,7 @@
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
 //! | [`rpc`] | an app that speaks plain gRPC |
+//! | [`raw`] | bytes on the socket that no library would send |
 //! | [`token`] | tokens as an app's server makes them |
 //! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
 //! | [`sources`], [`imports`] | the workspace's own files, and what they name |
@@ -27,6 +28,7 @@ pub mod mosquitto;
 pub mod port;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod rpc;
 pub mod scripted;
 pub mod sources;

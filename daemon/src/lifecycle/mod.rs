@@ -1,6 +1,8 @@
 //! Start, signals, systemd, the orderly stop.
 
 mod doctor;
+mod examine;
+mod journal;
 mod parent;
 mod rows;
 mod signals;
@@ -12,14 +14,17 @@ use std::sync::Arc;
 
 use imd_core::Core;
 use imd_core::account::InstallationId;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
+pub use examine::examine;
 pub use parent::{ParentError, die_with_parent};
 pub use rows::{StoreRows, remembered};
 pub use signals::{Signal, Signals};
 pub use stop::{STOP_LIMIT, bounded};
 
 use self::doctor::Doctor;
+use self::journal::Journal;
 use crate::clock;
 use crate::config::Settings;
 use crate::hub::Hub;
@@ -84,22 +89,28 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
     let driver =
         Driver::new(core, rows.clone(), Arc::clone(&hub), device, commands).map_err(StartError::Timer)?;
     let driver = tokio::spawn(driver.run(remembered));
+    let about = About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: paths.instance.clone(),
+        run_id: Uuid::new_v4().to_string(),
+        started: clock::now().unix,
+    };
+    let journal = Journal::new(Arc::clone(&hub), store.clone(), about.run_id.clone());
+    let (link_ended, link_end) = oneshot::channel();
+    let journal = tokio::spawn(journal.run(about.version.clone(), about.started, link_end));
 
     let stop = Stop::default();
     let services = Services {
         link: link.clone(),
         hub,
         archive: Arc::new(store.clone()),
-        about: About {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            instance: paths.instance.clone(),
-            run_id: Uuid::new_v4().to_string(),
-            started: clock::now().unix,
-        },
+        about,
         stop: stop.clone(),
+        allow: settings.allow.clone(),
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
             rows,
+            session_file: paths.session_file.clone(),
         }),
         limits: Limits::default(),
     };
@@ -139,6 +150,14 @@ pub async fn run(paths: Paths, settings: Settings) -> Result<(), StartError> {
         link.stop().await;
         if let Err(error) = driver.await {
             tracing::error!(%error, "the connection's task ended with a fault");
+        }
+    })
+    .await;
+    bounded("the journal of status changes", async {
+        // An error means that its task is gone.
+        let _: Result<(), ()> = link_ended.send(());
+        if let Err(error) = journal.await {
+            tracing::error!(%error, "the journal's task ended with a fault");
         }
     })
     .await;

@@ -4,6 +4,9 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `accept` | the socket's connections: whose they are, how many there may be |
+//! | `allowed` | whether an app is on the person's list |
+//! | `requests` | how many may be under way, and how long one may take to come |
+//! | `budget` | how much is held ready for those who do not read |
 //! | `server` | the services put together, and their orderly stop |
 //! | `session`, `admin` | the calls about the connection and the daemon |
 //! | `message`, `conversation`, `group`, `event` | the calls about what is stored |
@@ -11,23 +14,29 @@
 //! | `binding`, `arguments` | for whom a call is made, and whether its arguments can be read |
 //! | `convert` | all conversions between the wire's types and ours |
 //! | `diagnose` | what Diagnose finds |
+//! | `metrics`, `timeline` | what GetMetrics answers, and ListStatusChanges of earlier runs |
 //! | `panics`, `stop` | a panic becomes a log line and a code; the daemon's end is told to all |
 
 mod accept;
 mod admin;
+mod allowed;
 mod archive;
 mod arguments;
 mod binding;
+mod budget;
 mod conversation;
 mod convert;
 mod diagnose;
 mod event;
 mod group;
 mod message;
+mod metrics;
 mod panics;
+mod requests;
 mod server;
 mod session;
 mod stop;
+mod timeline;
 
 pub use accept::{Limits, Peer};
 pub use archive::Archive;

@@ -66,6 +66,8 @@ pub(crate) struct BoundApp<'a> {
     bind_time: Option<String>,
     app_key: Option<&'a str>,
     connect_phase: &'static str,
+    lag: Option<u64>,
+    subscriptions: u32,
 }
 
 impl<'a> From<&'a App> for BoundApp<'a> {
@@ -78,6 +80,8 @@ impl<'a> From<&'a App> for BoundApp<'a> {
             bind_time: app.bound.map(rfc3339),
             app_key: filled(&app.app_key),
             connect_phase: phase(app.phase),
+            lag: app.lag,
+            subscriptions: app.subscriptions,
         }
     }
 }
@@ -92,6 +96,7 @@ pub(crate) struct Change<'a> {
     reason: &'a str,
     last_code: Option<i32>,
     last_code_name: Option<&'a str>,
+    daemon_run_id: Option<&'a str>,
 }
 
 impl<'a> From<&'a StatusChange> for Change<'a> {
@@ -104,6 +109,7 @@ impl<'a> From<&'a StatusChange> for Change<'a> {
             reason: &change.reason,
             last_code: change.last_code.map(|code| code.0),
             last_code_name: change.last_code.map(Code::name),
+            daemon_run_id: filled(&change.run_id),
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn talk(
     );
     let (killed, lost) = die(timeline, daemon, &mut readers).await?;
     until(&alice.who, &mut so_far, BEFORE_THE_START).await?;
-    let (listened, rebound) = come_back(timeline, daemon, &mut readers).await?;
+    let (listened, rebound) = come_back(timeline, daemon, killed, &mut readers).await?;
     let link = link.await;
     let (link_down, link_up) =
         link.map_err(|error| Failed::new(format!("the broker's events: {error}")))??;
@@ -145,6 +145,7 @@ async fn die(
 async fn come_back(
     timeline: &Timeline,
     daemon: &mut Daemon,
+    killed: BootTime,
     readers: &mut [Reader],
 ) -> Result<(BootTime, Vec<BootTime>), Failed> {
     let listened = daemon.start_again().await?;

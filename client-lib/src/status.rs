@@ -204,6 +204,9 @@ pub struct Status {
     pub changed: Option<SystemTime>,
     /// How far the messages that waited at the server have been read.
     pub offline_sync: OfflineSync,
+    /// Why messages that come in cannot be stored, for people to read: the disk is full, or refuses. The
+    /// server keeps them meanwhile.
+    pub storage_full: Option<String>,
     /// Random for each start of the daemon: another value than before means that it was started again. While
     /// it is lost, that of the one that was; empty before the first.
     pub daemon_run_id: String,
@@ -251,6 +254,7 @@ impl Status {
             server: String::new(),
             changed: None,
             offline_sync: OfflineSync::NotConnected,
+            storage_full: None,
             daemon_run_id,
             loss: Some(loss),
         }
@@ -294,6 +298,7 @@ impl Status {
             server: wire.server,
             changed: wire.change_time.as_ref().and_then(system_time),
             offline_sync,
+            storage_full: Some(wire.storage_full).filter(|why| !why.is_empty()),
             daemon_run_id: daemon_run_id.to_owned(),
             loss: None,
         }

@@ -24,6 +24,9 @@ pub enum Exit {
     Usage,
     /// The config file: EX_CONFIG of sysexits.h, which the systemd unit does not restart after.
     Config,
+    /// A second SIGINT or SIGTERM has cut the orderly end short: 128 and the signal's number, as a shell says.
+    Interrupted,
+    Terminated,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -33,6 +36,8 @@ impl From<Exit> for std::process::ExitCode {
             Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Config => 78,
+            Exit::Interrupted => 130,
+            Exit::Terminated => 143,
         })
     }
 }
@@ -74,7 +79,8 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Environment: IMD_LOG is a tracing filter (info; imd=debug; warn,imd::link=trace). Flags beat the environment.
-Exit: 0 ended in order, 1 could not run, 2 usage, 78 an error in the config file.";
+Exit: 0 ended in order, 1 could not run, 2 usage, 78 an error in the config file, 130 or 143 ended at once by a
+second SIGINT or SIGTERM.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

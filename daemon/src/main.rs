@@ -8,17 +8,22 @@ use std::time::Duration;
 use clap::Parser as _;
 use imd::cli::{self, Cli, Command, Exit};
 use imd::config::{Settings, Sources};
-use imd::lifecycle;
+use imd::lifecycle::{self, End, Plan, Signal, StartError};
+use imd::locks::HandedOver;
 use imd::paths::{self, PathError, Paths};
 use imd_core::account::AppKey;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return misused(&error.to_string()),
+        Err(help) => help.exit(),
+    };
     let log = std::env::var_os("IMD_LOG");
     // The demo tells its own story, and the broker has a language of its own.
     let quiet = log.is_none() && cli.command.is_some();
     if let Err(error) = cli::start_log(if quiet { Some("warn".into()) } else { log }) {
-        return end(Exit::Usage, &error);
+        return misused(&format!("imd: {error}\n"));
     }
     if let Some(parent) = cli.die_with_parent
         && let Err(error) = lifecycle::die_with_parent(parent)
@@ -28,41 +33,43 @@ fn main() -> ExitCode {
     if cli.check_config {
         return check_config(&cli);
     }
+    match cli.command {
+        Some(Command::Demo { keep, ref draw }) => in_runtime(demo(keep, draw.as_deref())),
+        Some(Command::Broker {
+            listen,
+            ref app_key,
+            control,
+        }) => in_runtime(broker(listen.port(), app_key, control)),
+        Some(Command::Examine) => in_runtime(examine(&cli)),
+        Some(Command::Generate { ref directory }) => match cli::generate(directory) {
+            Ok(()) => Exit::Success.into(),
+            Err(error) => end(Exit::Failure, &error),
+        },
+        None => match HandedOver::take() {
+            Ok(handed_over) => in_runtime(run(handed_over, || plan(&cli))),
+            Err(error) => end(Exit::Config, &error),
+        },
+    }
+}
+
+fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(Exit::Failure, &error),
     };
-    let exit = match &cli.command {
-        Some(Command::Demo { keep, draw }) => runtime.block_on(demo(*keep, draw.as_deref())),
-        Some(Command::Broker {
-            listen,
-            app_key,
-            control,
-        }) => runtime.block_on(broker(listen.port(), app_key, *control)),
-        Some(Command::Examine) => runtime.block_on(examine(&cli)),
-        Some(Command::Generate { directory }) => match cli::generate(directory) {
-            Ok(()) => Exit::Success.into(),
-            Err(error) => end(Exit::Failure, &error),
-        },
-        None => runtime.block_on(run(&cli)),
-    };
+    let exit = runtime.block_on(work);
     // A name look-up that hangs must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(100));
     exit
 }
 
-async fn run(cli: &Cli) -> ExitCode {
-    let settings = match sources(cli).map(|sources| Settings::load(&sources)) {
-        Ok(Ok(settings)) => settings,
-        Ok(Err(errors)) => return end(Exit::Config, &errors),
-        Err(error) => return end(Exit::Failure, &error),
-    };
-    let paths = match Paths::resolve(&cli.instance, &cli.overrides()) {
-        Ok(paths) => paths,
-        Err(error) => return end(Exit::Failure, &error),
-    };
-    match lifecycle::run(paths, settings).await {
-        Ok(()) => Exit::Success.into(),
+async fn run(handed_over: Option<HandedOver>, plan: impl Fn() -> Result<Plan, StartError>) -> ExitCode {
+    match lifecycle::run(handed_over, plan).await {
+        Ok(End::InOrder) => Exit::Success.into(),
+        Ok(End::CutShort(Signal::Terminate)) => Exit::Terminated.into(),
+        Ok(End::CutShort(Signal::Interrupt)) => Exit::Interrupted.into(),
+        Err(StartError::Usage(text)) => usage(&text),
+        Err(error @ StartError::Config(_)) => end(Exit::Config, &error),
         Err(error) => end(Exit::Failure, &error),
     }
 }
@@ -89,6 +96,29 @@ async fn examine(cli: &Cli) -> ExitCode {
         let _: std::io::Result<()> = writeln!(std::io::stdout(), "{line}");
     }
     Exit::Success.into()
+}
+
+fn plan(cli: &Cli) -> Result<Plan, StartError> {
+    let settings = Settings::load(&sources(cli)?)?;
+    let paths = Paths::resolve(&cli.instance, &cli.overrides())?;
+    Ok(Plan { paths, settings })
+}
+
+/// The command line or IMD_LOG cannot be read. Under socket activation an app is told so.
+fn misused(text: &str) -> ExitCode {
+    match HandedOver::take() {
+        Ok(None) | Err(_) => usage(text),
+        Ok(Some(socket)) => match cli::start_log(None) {
+            Ok(()) => in_runtime(run(Some(socket), || Err(StartError::Usage(text.to_owned())))),
+            Err(error) => end(Exit::Failure, &error),
+        },
+    }
+}
+
+fn usage(text: &str) -> ExitCode {
+    // An error means that nobody reads on.
+    let _: std::io::Result<()> = std::io::stderr().write_all(text.as_bytes());
+    Exit::Usage.into()
 }
 
 async fn demo(keep: bool, draw: Option<&Path>) -> ExitCode {

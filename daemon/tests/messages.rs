@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imd::demo::broker::{Broker, BrokerConfig, Cut};
+use imd::demo::broker::{Broker, BrokerConfig, Cut, Event};
 use imd::hub::Hub;
 use imd::lifecycle::StoreRows;
 use imd::link::{Device, Driver, Handle};
@@ -149,6 +149,19 @@ impl Person {
     fn client_id(&self) -> String {
         format!("desktop:K:{}", self.name)
     }
+
+    /// Whether a message has come from this person's link, or has been sent over it.
+    fn has_moved(&self, event: &Event) -> bool {
+        if let Event::Published {
+            client_id: Some(id), ..
+        }
+        | Event::Delivered { client_id: id, .. } = event
+        {
+            *id == self.client_id()
+        } else {
+            false
+        }
+    }
 }
 
 fn numbered(prefix: &str, count: usize) -> Vec<String> {
@@ -175,12 +188,18 @@ async fn what_is_accepted_arrives_once_and_in_order_while_the_connections_are_cu
                 .await;
         }
     };
+    // Each cut comes when the person has had some messages over a link: so it is up, and has something to do.
     let cutting = async {
+        let mut events = broker.events();
         for round in 0..12 {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            let person = if round % 2 == 0 { &alice } else { &bob };
+            let (person, seen) = if round % 2 == 0 { (&alice, 7) } else { (&bob, 11) };
+            for _ in 0..seen + round {
+                let moved = events.wait_for(|event| person.has_moved(event), PATIENCE);
+                moved.await.unwrap();
+            }
             let how = if round % 3 == 0 { Cut::Close } else { Cut::Reset };
             broker.cut(person.client_id().as_str(), how);
+            events.skip_past();
         }
     };
     tokio::join!(sending, cutting);

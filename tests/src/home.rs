@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::process::{Finished, Running};
 
-/// The directories, removed when dropped.
+/// The directories, removed when dropped; a long run that fails keeps them, for it may not fail again.
 #[derive(Debug)]
 pub struct Home {
     root: TempDir,
@@ -18,6 +18,15 @@ pub struct Home {
 impl Default for Home {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if crate::is_long() && std::thread::panicking() {
+            eprintln!("kept: {}", self.root().display());
+            self.root.disable_cleanup(true);
+        }
     }
 }
 
@@ -142,9 +151,18 @@ impl Home {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("XDG_RUNTIME_DIR", self.runtime_directory())
-            .env("IMD_LOG", "debug,h2=info,hyper=info,tonic=info,tower=info")
+            .env("IMD_LOG", log_filter())
             .current_dir(self.path("home"));
         command
+    }
+}
+
+/// Millions of messages at `debug` are gigabytes.
+fn log_filter() -> &'static str {
+    if crate::is_long() {
+        "info"
+    } else {
+        "debug,h2=info,hyper=info,tonic=info,tower=info"
     }
 }
 

@@ -6,10 +6,12 @@
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
+//! | [`supervisor`] | a service manager that does what systemd does |
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`raw`] | bytes on the socket that no library would send |
 //! | [`token`] | tokens as an app's server makes them |
 //! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
+//! | [`progress`] | what a long run says meanwhile |
 //! | [`sources`], [`imports`] | the workspace's own files, and what they name |
 //!
 //! Everything blocks: a suite reads from top to bottom.
@@ -27,11 +29,13 @@ pub mod imports;
 pub mod mosquitto;
 pub mod port;
 pub mod process;
+pub mod progress;
 pub mod proxy;
 pub mod raw;
 pub mod rpc;
 pub mod scripted;
 pub mod sources;
+pub mod supervisor;
 pub mod token;
 pub mod wait;
 
@@ -41,9 +45,11 @@ pub const APP_KEY: &str = "demo";
 /// How often to repeat: `short` in an ordinary run, `long` under `./tests/run --long`.
 #[must_use]
 pub fn count(short: usize, long: usize) -> usize {
-    if std::env::var_os("IMD_TEST_LONG").is_some_and(|value| value == "1") {
-        long
-    } else {
-        short
-    }
+    if is_long() { long } else { short }
+}
+
+/// Whether this is a run of the large counts.
+#[must_use]
+pub fn is_long() -> bool {
+    std::env::var_os("IMD_TEST_LONG").is_some_and(|value| value == "1")
 }

@@ -114,6 +114,8 @@ pub enum Input {
     NetworkChanged,
     /// The machine slept and is awake.
     Resumed,
+    /// What comes in cannot be stored, and why, for people to read; `None`: it can again.
+    StorageFull(Option<String>),
     /// A wake-up of [`crate::time`] is due. (Any other input also carries out what is due.)
     Timeout,
     /// An orderly stop: the session stays at the server, and the wanted state as it is.
@@ -456,6 +458,8 @@ pub struct Status {
     pub user_id: Option<UserId>,
     pub server: Option<Server>,
     pub offline_sync: OfflineSync,
+    /// Why what comes in cannot be stored, and so is not acknowledged, for people to read.
+    pub storage_full: Option<String>,
 }
 
 /// How far the messages that waited at the server have been read.

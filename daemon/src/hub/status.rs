@@ -165,6 +165,7 @@ fn before_the_first() -> Status {
         user_id: None,
         server: None,
         offline_sync: OfflineSync::NotConnected,
+        storage_full: None,
     }
 }
 

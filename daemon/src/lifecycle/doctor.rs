@@ -12,6 +12,7 @@ use imd_core::server::Server;
 use super::rows::StoreRows;
 use crate::clock;
 use crate::config::Settings;
+use crate::link::Vault as _;
 use crate::link::probe::{self, Answer, Outcome};
 use crate::rpc::{Diagnose, Finding, Verdict};
 use crate::store::{AccountCheck, AccountReport, QuickCheck};
@@ -110,7 +111,10 @@ impl Doctor {
                 error,
                 "See the daemon's log; restart the daemon if it hangs.",
             )],
-            Ok(check) => store_findings(&check),
+            Ok(check) => {
+                let full = self.rows.storage_full().borrow().clone();
+                store_findings(&check, full)
+            }
         }
     }
 }
@@ -122,14 +126,21 @@ pub(super) fn servers(settings: &Settings, remembered: Option<&Remembered>) -> V
     list.map(|list| list.servers.clone()).unwrap_or_default()
 }
 
-pub(super) fn store_findings(check: &AccountCheck) -> Vec<Finding> {
-    let mut findings = vec![disk(check), database(check)];
+/// `full`: why what comes in cannot be stored.
+pub(super) fn store_findings(check: &AccountCheck, full: Option<String>) -> Vec<Finding> {
+    let mut findings = vec![disk(check, full), database(check)];
     findings.extend(check.account.as_ref().map(kept_aside));
     findings
 }
 
-fn disk(check: &AccountCheck) -> Finding {
+/// `full`: why what comes in cannot be stored.
+fn disk(check: &AccountCheck, full: Option<String>) -> Finding {
+    const MEND: &str = "Make room: nothing is acknowledged that cannot be stored.";
     let dir = check.data_dir.display();
+    if let Some(why) = full {
+        let text = format!("messages that come in are not stored, and the server keeps them: {why}");
+        return finding("disk", Verdict::Failed, text, MEND);
+    }
     match check.free_disk {
         None => finding(
             "disk",
@@ -141,7 +152,7 @@ fn disk(check: &AccountCheck) -> Finding {
             "disk",
             Verdict::Warning,
             format!("{} MiB are free in {dir}", free / (1024 * 1024)),
-            "Make room: nothing is acknowledged that cannot be stored.",
+            MEND,
         ),
         Some(free) => finding(
             "disk",

@@ -27,7 +27,7 @@ pub async fn examine(paths: &Paths, settings: &Settings) -> Vec<Finding> {
         })
     });
     let check = store::look_at_account(&paths.data_dir, key.as_ref());
-    findings.extend(doctor::store_findings(&check));
+    findings.extend(doctor::store_findings(&check, None));
     findings.push(doctor::token(remembered.as_ref()));
     findings.push(doctor::clock(remembered.as_ref(), &paths.session_file));
     for server in doctor::servers(settings, remembered.as_ref()) {

@@ -131,6 +131,10 @@ impl Vault for StoreRows {
     fn outbox_changed(&self) -> watch::Receiver<u64> {
         self.store.outbox_changed()
     }
+
+    fn storage_full(&self) -> watch::Receiver<Option<String>> {
+        self.store.full_disk()
+    }
 }
 
 /// What the last run left, for the core. A row that could never have been written counts as none.

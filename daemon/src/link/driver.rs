@@ -19,7 +19,7 @@ use imd_core::Core;
 use imd_core::account::Account;
 use imd_core::io::{Action, Epoch, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
 use imd_core::time::BootTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::calls::Calls;
@@ -58,6 +58,8 @@ pub struct Driver<V> {
     groups: BTreeMap<String, i32>,
     /// Carried out one after the other.
     group_changes: VecDeque<GroupChange>,
+    /// Why what comes in cannot be stored.
+    storage_full: watch::Receiver<Option<String>>,
     /// The connection that inbox and outbox know of.
     live: Option<Epoch>,
     /// When the server was heard last, and on which connection.
@@ -87,6 +89,7 @@ enum Wake {
     Stored(Outcome),
     Pumped(Progress),
     GroupChanged(Result<(), String>),
+    StorageFull(Option<String>),
 }
 
 impl<V: Vault> Driver<V> {
@@ -103,6 +106,7 @@ impl<V: Vault> Driver<V> {
     ) -> io::Result<Self> {
         Ok(Self {
             core,
+            storage_full: vault.storage_full(),
             vault: Arc::new(vault),
             hub,
             device,
@@ -176,6 +180,13 @@ impl<V: Vault> Driver<V> {
                 None => pending().await,
             }
         };
+        let storage_full = async {
+            match self.storage_full.changed().await {
+                Ok(()) => self.storage_full.borrow_and_update().clone(),
+                // The store has stopped.
+                Err(_) => pending().await,
+            }
+        };
         tokio::select! {
             command = command => Wake::Command(command),
             () = self.alarm.wait() => Wake::Alarm,
@@ -185,6 +196,7 @@ impl<V: Vault> Driver<V> {
             outcome = self.inbox.next() => Wake::Stored(outcome),
             progress = pumped => Wake::Pumped(progress),
             result = group_changed => Wake::GroupChanged(result),
+            why = storage_full => Wake::StorageFull(why),
         }
     }
 
@@ -221,6 +233,7 @@ impl<V: Vault> Driver<V> {
                 }
             }
             Wake::GroupChanged(result) => self.group_changed(result),
+            Wake::StorageFull(why) => self.tell(Input::StorageFull(why)),
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct FakeVault {
     pub(super) fails: bool,
     /// While this is true, nothing that comes in is committed.
     pub(super) held: watch::Sender<bool>,
+    /// Why what comes in cannot be stored.
+    pub(super) full: watch::Sender<Option<String>>,
     kept: Arc<Mutex<Contents>>,
     outbox: watch::Sender<u64>,
     /// Moves with everything.
@@ -80,6 +82,7 @@ impl FakeVault {
     pub(super) fn new() -> Self {
         Self {
             shut: watch::Sender::new(false),
+            full: watch::Sender::new(None),
             fails: false,
             held: watch::Sender::new(false),
             kept: Arc::default(),
@@ -359,6 +362,10 @@ impl Vault for FakeVault {
 
     fn outbox_changed(&self) -> watch::Receiver<u64> {
         self.outbox.subscribe()
+    }
+
+    fn storage_full(&self) -> watch::Receiver<Option<String>> {
+        self.full.subscribe()
     }
 }
 

@@ -66,4 +66,7 @@ pub trait Vault: Send + Sync + 'static {
 
     /// Moves when something is to be sent, messages or receipts.
     fn outbox_changed(&self) -> watch::Receiver<u64>;
+
+    /// Why what comes in cannot be stored, for people to read; `None`: it can.
+    fn storage_full(&self) -> watch::Receiver<Option<String>>;
 }

@@ -23,17 +23,36 @@ use super::server::{About, CAPABILITIES};
 use super::session::within_deadline;
 use super::stop::Stop;
 use super::timeline;
-use crate::hub::{BoundApp, EventLog, Hub};
+use crate::hub::{BoundApp, EventLog, Hub, Lag};
 use crate::link;
+use crate::store::Figures;
 
 /// How long the checks may take, those at the broker included.
 const CHECKS: Duration = Duration::from_secs(30);
 
+/// What is on disk, and who follows it.
+pub(super) struct Stored {
+    pub(super) archive: Arc<dyn Archive>,
+    pub(super) log: EventLog,
+}
+
+impl Stored {
+    async fn figures(&self) -> Option<Figures> {
+        match self.archive.measure().await {
+            Ok(figures) => Some(figures),
+            Err(error) => {
+                tracing::warn!(%error, "the store's figures are missing");
+                None
+            }
+        }
+    }
+}
+
 pub(super) struct Admin {
     pub(super) link: link::Handle,
     pub(super) hub: Arc<Hub>,
-    pub(super) archive: Arc<dyn Archive>,
-    pub(super) log: EventLog,
+    /// `None`: the daemon cannot start, and has opened nothing.
+    pub(super) stored: Option<Stored>,
     pub(super) about: Arc<About>,
     pub(super) stop: Stop,
     pub(super) diagnose: Arc<dyn Diagnose>,
@@ -78,7 +97,7 @@ impl AdminService for Admin {
         _request: Request<v1::ListAppsRequest>,
     ) -> Result<Response<v1::ListAppsResponse>, Status> {
         let apps = within_deadline("ListApps", self.apps()).await?;
-        let lags = self.log.lags();
+        let lags = self.lags();
         Ok(Response::new(v1::ListAppsResponse {
             apps: apps
                 .into_iter()
@@ -109,8 +128,12 @@ impl AdminService for Admin {
             let text = "since is no time that a clock shows";
             to_status(Code::BIZ_ERROR_INVALID_PARAMETER, text)
         })?;
-        let notes = self.archive.statuses_since(since);
-        let notes = archive::answered("ListStatusChanges", notes).await?;
+        let notes = match &self.stored {
+            Some(stored) => {
+                archive::answered("ListStatusChanges", stored.archive.statuses_since(since)).await?
+            }
+            None => Vec::new(),
+        };
         let memory = self.hub.status.history();
         Ok(Response::new(timeline::assemble(
             &self.about,
@@ -125,12 +148,9 @@ impl AdminService for Admin {
         _request: Request<v1::GetMetricsRequest>,
     ) -> Result<Response<v1::GetMetricsResponse>, Status> {
         let last_heard = within_deadline("GetMetrics", self.link.last_heard()).await?;
-        let store = match self.archive.measure().await {
-            Ok(figures) => Some(figures),
-            Err(error) => {
-                tracing::warn!(%error, "the store's figures are missing");
-                None
-            }
+        let store = match &self.stored {
+            Some(stored) => stored.figures().await,
+            None => None,
         };
         let open_metrics = metrics::render(&Readings {
             about: &self.about,
@@ -138,7 +158,7 @@ impl AdminService for Admin {
             counts: self.hub.status.counts(),
             last_heard,
             apps: self.hub.apps.list().len(),
-            lags: self.log.lags(),
+            lags: self.lags(),
             connections: self.admission.open(),
             refused: self.admission.refused(),
             store,
@@ -163,6 +183,14 @@ impl AdminService for Admin {
 }
 
 impl Admin {
+    /// How far the subscriptions are behind.
+    fn lags(&self) -> Vec<Lag> {
+        self.stored
+            .as_ref()
+            .map(|stored| stored.log.lags())
+            .unwrap_or_default()
+    }
+
     async fn apps(&self) -> Result<Vec<(BoundApp, Option<AppKey>, ConnectPhase)>, link::Stopped> {
         let mut apps = Vec::new();
         for app in self.hub.apps.list() {

@@ -8,6 +8,7 @@
 //! | `requests` | how many may be under way, and how long one may take to come |
 //! | `budget` | how much is held ready for those who do not read |
 //! | `server` | the services put together, and their orderly stop |
+//! | `unfit` | what a daemon answers that cannot start |
 //! | `session`, `admin` | the calls about the connection and the daemon |
 //! | `message`, `conversation`, `group`, `event` | the calls about what is stored |
 //! | `archive` | what those want from the store |
@@ -37,6 +38,7 @@ mod server;
 mod session;
 mod stop;
 mod timeline;
+mod unfit;
 
 pub use accept::{Limits, Peer};
 pub use archive::Archive;
@@ -44,3 +46,4 @@ pub use diagnose::{Diagnose, Finding, Verdict};
 pub use panics::log_panics;
 pub use server::{About, MAX_REQUEST, ServeError, Services, serve};
 pub use stop::Stop;
+pub use unfit::{Unfit, serve_unfit};

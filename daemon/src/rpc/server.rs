@@ -20,7 +20,7 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::accept::{Admission, Incoming, Limits};
-use super::admin::Admin;
+use super::admin::{Admin, Stored};
 use super::allowed::{AllowedApps, AllowedLayer};
 use super::archive::Archive;
 use super::budget::{self, Budget, PAGES, SUBSCRIPTIONS};
@@ -47,7 +47,7 @@ pub const MAX_REQUEST: usize = 256 * 1024;
 const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// Calls and streams open at once on one connection; a client's further ones wait there.
-const STREAMS: u32 = 128;
+pub(super) const STREAMS: u32 = 128;
 
 /// What the health service answers for.
 const SERVICES: [&str; 6] = [
@@ -60,8 +60,8 @@ const SERVICES: [&str; 6] = [
 ];
 
 /// HTTP/2's ping to a silent client, and how long its answer may take.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
-const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(120);
+pub(super) const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long the streams have to say goodbye.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -152,14 +152,13 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     let admin = AdminServiceServer::new(Admin {
         link,
         hub,
-        archive,
-        log,
+        stored: Some(Stored { archive, log }),
         about,
         stop,
         diagnose,
         admission: Arc::clone(&admission),
     });
-    let (mut health, health_service) = tonic_health::server::health_reporter();
+    let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
@@ -194,6 +193,16 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     let served = router.serve_with_incoming_shutdown(incoming, async {
         stopping.await;
     });
+    until_drained(served, health, &admission, &goodbye).await
+}
+
+/// Serves to the end; from the goodbye on for [`DRAIN`] at most.
+pub(super) async fn until_drained(
+    served: impl Future<Output = Result<(), tonic::transport::Error>>,
+    mut health: HealthReporter,
+    admission: &Admission,
+    goodbye: &Stop,
+) -> Result<(), ServeError> {
     let drained = async {
         goodbye.asked().await;
         end_health(&mut health).await;
@@ -208,7 +217,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     Ok(())
 }
 
-fn descriptors() -> reflection::Builder<'static> {
+pub(super) fn descriptors() -> reflection::Builder<'static> {
     reflection::Builder::configure()
         .register_encoded_file_descriptor_set(imd_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

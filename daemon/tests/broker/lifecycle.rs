@@ -40,9 +40,12 @@ async fn a_killed_broker_breaks_every_connection_off() {
     let mut client = Client::connect(&broker, &Options::new("c")).await;
     let mut waiting = Client::dial(broker.address(), Protocol::V5).await;
     // Accepted, and waiting for its CONNECT.
-    while broker.total_network_connections() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let accepted = async {
+        while broker.total_network_connections() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, accepted).await.unwrap();
     broker.kill().await;
     assert_eq!(client.raw_end().await, Err(std::io::ErrorKind::ConnectionReset));
     assert_eq!(waiting.raw_end().await, Err(std::io::ErrorKind::ConnectionReset));

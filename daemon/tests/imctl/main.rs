@@ -72,6 +72,7 @@ fn suspended() -> v1::ConnectionStatus {
         }),
         last_code: 32_061,
         last_code_name: "CONNECTION_REFUSED".to_owned(),
+        storage_full: "no room on /home".to_owned(),
         ..status(13, 4, "nobody listens")
     }
 }
@@ -89,12 +90,14 @@ fn status_is_one_object_with_numbers_and_names() {
             r#""next_retry_time":"2023-11-14T22:13:22.000Z","next_retry_in_ms":2500,"#,
             r#""last_code":32061,"last_code_name":"CONNECTION_REFUSED","network":"AVAILABLE","#,
             r#""app_key":"demo","user_id":"alice","server":"mqtt://127.0.0.1:1883","#,
-            r#""change_time":"2023-11-14T22:13:20.000Z","offline_sync":"NOT_CONNECTED"}"#,
+            r#""change_time":"2023-11-14T22:13:20.000Z","offline_sync":"NOT_CONNECTED","#,
+            r#""storage_full":"no room on /home"}"#,
             "\n"
         )
     );
     let words = stdout(&run(&daemon, "status"));
     assert!(words.starts_with("SUSPEND (13)\n"), "{words}");
+    assert!(words.contains("  disk full no room on /home"), "{words}");
     assert!(words.contains("CONNECTION_REFUSED (32061)"), "{words}");
     assert!(!words.contains('\u{1b}'), "no colours into a pipe");
 }

@@ -335,6 +335,7 @@ pub(crate) fn status(status: ConnectionStatus, generation: u64) -> Status {
         user_id: None,
         server: None,
         offline_sync: OfflineSync::NotConnected,
+        storage_full: None,
     }
 }
 

@@ -10,13 +10,13 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "the library's enums may grow")]
 
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use imd_client::{
-    BlockingClient, BlockingSending, Client, Code, Content, ConversationKey, Cursor, Direction,
-    Error as ImdError, Event, EventKind, Message, Start,
+    BlockingClient, BlockingSending, Client, Code, Content, ConversationKey, Cursor, Direction, Event,
+    EventKind, Start,
 };
 use imd_tests::APP_KEY;
 
@@ -63,18 +63,25 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     fn send(&self, app: &BlockingClient) -> Outcome<()> {
-        let mut done = self.journal.lines()?.len();
+        let mut done = match self.journal.last()? {
+            Some(uid) => 1 + uid.trim_start_matches("m-").parse::<usize>()?,
+            None => 0,
+        };
         while done < self.count {
             let numbers = done..(done + BATCH).min(self.count);
             let sendings: Vec<_> = numbers
                 .map(|number| (number, self.message(app, number)))
                 .collect();
             for (number, sending) in sendings {
-                let message = match sending.accepted() {
-                    Err(error) if error.code() == Code::IMD_DEADLINE_EXCEEDED => self.again(app, number)?,
-                    accepted => accepted?,
-                };
-                self.journal.append(&message.uid)?;
+                let mut accepted = sending.accepted();
+                // A daemon that is there and has not answered in time may have it: under the same uid it is the
+                // same message. A busy disk may take longer than the call's deadline more than once.
+                while let Err(error) = &accepted
+                    && error.code() == Code::IMD_DEADLINE_EXCEEDED
+                {
+                    accepted = self.message(app, number).accepted();
+                }
+                self.journal.append(&accepted?.uid)?;
                 done += 1;
             }
             // Only here: what was accepted before a kill is in the journal by then.
@@ -89,16 +96,10 @@ impl Sender<'_> {
         let content = Content::text(format!("message {number}")).uid(format!("m-{number:08}"));
         app.send_message(&ConversationKey::private(self.user), content)
     }
-
-    /// A daemon that is there and has not answered in time may have it: under the same uid it is the same message.
-    fn again(&self, app: &BlockingClient, number: usize) -> Result<Message, ImdError> {
-        self.message(app, number).accepted()
-    }
 }
 
 fn read(app: &BlockingClient, journal: &Journal) -> Outcome<()> {
-    let last = journal.lines()?.pop();
-    let start = match last {
+    let start = match journal.last()? {
         Some(line) => Start::Cursor(cursor(&line)?),
         None => Start::Tail,
     };
@@ -139,29 +140,39 @@ fn line(event: &Event) -> Option<String> {
 /// Lines that outlive the process; if `synced`, the machine too.
 struct Journal {
     file: File,
-    path: PathBuf,
     synced: bool,
 }
+
+/// More than the last two lines of any journal: a long one is not read whole at each start.
+const TAIL: u64 = 64 * 1024;
 
 impl Journal {
     /// A line that a kill has torn did not happen.
     fn open(path: &Path, synced: bool) -> Outcome<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
-        let text = fs::read(path)?;
-        let whole = text
+        let file = File::options().create(true).append(true).read(true).open(path)?;
+        let journal = Self { file, synced };
+        let (begin, tail) = journal.tail()?;
+        let whole = tail
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
-        file.set_len(u64::try_from(whole)?)?;
-        let path = path.to_owned();
-        Ok(Self { file, path, synced })
+        journal.file.set_len(begin + u64::try_from(whole)?)?;
+        Ok(journal)
     }
 
-    fn lines(&self) -> Outcome<Vec<String>> {
-        Ok(fs::read_to_string(&self.path)?
-            .lines()
-            .map(str::to_owned)
-            .collect())
+    /// The end of the file, and where that begins.
+    fn tail(&self) -> Outcome<(u64, Vec<u8>)> {
+        let begin = self.file.metadata()?.len().saturating_sub(TAIL);
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(begin))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok((begin, bytes))
+    }
+
+    fn last(&self) -> Outcome<Option<String>> {
+        let (_, tail) = self.tail()?;
+        Ok(String::from_utf8_lossy(&tail).lines().last().map(str::to_owned))
     }
 
     fn append(&self, line: &str) -> Outcome<()> {

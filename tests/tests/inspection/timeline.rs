@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use imd_tests::daemon::Daemon;
 use imd_tests::scripted::Scripted;
 use imd_tests::token;
+use imd_tests::wait::{SOON, eventually, when};
 use serde_json::Value;
 
 #[test]
@@ -13,6 +14,13 @@ fn the_timeline_outlives_the_daemon_and_tells_a_stop_from_a_kill() {
     daemon.connect("alice", &token::of("alice"));
     daemon.restart();
     daemon.await_status("CONNECTED");
+    // It is written behind the change: a kill right then would take it along.
+    let file = daemon.home().state_directory().join("status.jsonl");
+    eventually(SOON, "both runs' CONNECTED on disk", || {
+        let written = fs::read_to_string(&file).unwrap();
+        let (_, of_second) = written.rsplit_once("\"what\":\"started\"").unwrap();
+        when(of_second.contains("\"status\":0,"), written.clone())
+    });
     daemon.kill9();
     daemon.start();
     daemon.await_status("CONNECTED");
@@ -38,7 +46,6 @@ fn the_timeline_outlives_the_daemon_and_tells_a_stop_from_a_kill() {
     runs.dedup();
     assert_eq!(runs.len(), 3, "each run was connected: {}", lines.stdout);
 
-    let file = daemon.home().state_directory().join("status.jsonl");
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 

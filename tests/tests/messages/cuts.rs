@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use imd_tests::count;
 use imd_tests::mosquitto::Mosquitto;
+use imd_tests::progress::Progress;
 use imd_tests::proxy::Proxy;
 use imd_tests::wait::{SOON, eventually, when};
 
@@ -23,9 +24,11 @@ fn every_message_comes_once_and_in_order_over_a_link_that_is_cut() {
     // Each cut comes while messages are on their way: no point is after the last of them.
     let mut points: Vec<usize> = (0..cuts).map(|_| random(messages * 9 / 10)).collect();
     points.sort_unstable();
+    let progress = Progress::of(messages, "messages");
     for point in points {
         eventually(patience, &format!("message {point} at bob's"), || {
-            let received = bob.received().len();
+            let received = bob.journal.distinct();
+            progress.at(received, || format!("the next cut comes after {point}"));
             when(
                 received > point,
                 (received, alice.daemon.status().reason, bob.daemon.status().reason),
@@ -43,5 +46,6 @@ fn every_message_comes_once_and_in_order_over_a_link_that_is_cut() {
     }
     let accepted = alice.await_sent(patience);
     assert_eq!(accepted.len(), messages);
-    bob.assert_receives(&accepted, patience);
+    bob.journal.assert_receives(&accepted, patience);
+    progress.done(&format!("{cuts} cuts, lost 0, twice 0, in order"));
 }

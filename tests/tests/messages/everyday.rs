@@ -1,8 +1,12 @@
-//! Groups, system messages, offline sends, and reading with the network down.
+//! Groups, system messages, offline sends, reading with the network down, a database that cannot be used.
+
+use std::fs;
 
 use imd_client::{ConversationKey, PageOptions, SearchOptions, SentStatus};
+use imd_proto::code::Code;
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::proxy::Proxy;
+use imd_tests::rpc::connect_request;
 use imd_tests::wait::{SOON, eventually, when};
 
 use super::stage::Side;
@@ -22,14 +26,14 @@ fn a_group_message_comes_to_its_members_and_the_group_is_remembered() {
         let sending = alice.client().send_message(&team, content);
         expected.push(sending.sent().unwrap().uid);
         eventually(SOON, "the group's message", || {
-            when(bob.received() == expected, bob.lines())
+            when(bob.journal.received() == expected, bob.journal.lines())
         });
         bob.kill_daemon();
         bob.daemon.await_status("CONNECTED");
     }
     let conversation = bob.client().conversation(&team).unwrap();
     assert_eq!(conversation.unread_count, 2);
-    assert_eq!(bob.told(), Vec::<String>::new());
+    assert_eq!(bob.journal.told(), Vec::<String>::new());
 }
 
 #[test]
@@ -45,7 +49,7 @@ fn a_system_message_in_json_comes_and_an_unreadable_payload_is_kept_aside() {
     };
     notice(r#"{"uid":"notice-1","content":"the office is closed"}"#);
     eventually(SOON, "the notice", || {
-        when(bob.received() == ["notice-1"], bob.lines())
+        when(bob.journal.received() == ["notice-1"], bob.journal.lines())
     });
     let alice = broker.token("alice");
     broker
@@ -53,9 +57,12 @@ fn a_system_message_in_json_comes_and_an_unreadable_payload_is_kept_aside() {
         .expect_code(0);
     notice(r#"{"uid":"notice-2","content":"it is open again"}"#);
     eventually(SOON, "the second notice", || {
-        when(bob.received() == ["notice-1", "notice-2"], bob.lines())
+        when(
+            bob.journal.received() == ["notice-1", "notice-2"],
+            bob.journal.lines(),
+        )
     });
-    let told = bob.told();
+    let told = bob.journal.told();
     assert!(
         told.len() == 1 && told[0].starts_with("unreadable im/demo/u/bob/alice"),
         "{told:?}"
@@ -78,11 +85,38 @@ fn what_is_sent_offline_goes_out_in_order_when_the_server_is_back() {
     assert_eq!(first.sent_status, Some(SentStatus::Sending));
     alice.kill_daemon();
     proxy.accept();
-    bob.assert_receives(&accepted, SOON);
+    bob.journal.assert_receives(&accepted, SOON);
     eventually(SOON, "the receipts", || {
         let last = alice.client().get_message(&accepted[39]).unwrap();
         when(last.sent_status == Some(SentStatus::Received), last.sent_status)
     });
+}
+
+#[test]
+fn a_database_that_cannot_be_used_is_told_as_33002_and_stays_as_it_is() {
+    let broker = Mosquitto::start();
+    let mut alice = Side::connected(&broker.url(), "alice", &broker.token("alice"));
+    alice.client().send_text("bob", "hello").accepted().unwrap();
+    alice.daemon.terminate();
+    let [database] = alice.databases().try_into().unwrap();
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    connection.close().unwrap();
+    let before = fs::read(&database).unwrap();
+
+    alice.daemon.start();
+    let request = connect_request("alice", &broker.token("alice"));
+    let callbacks = alice.daemon.rpc().connect(None, request).unwrap();
+    assert_eq!(callbacks.database_opened, Some(33002));
+    let refused = callbacks.end.unwrap_err();
+    assert_eq!(refused.code, Code(33002));
+    assert!(refused.text.contains("of version 99"), "{}", refused.text);
+    assert!(
+        refused.text.contains(&*database.to_string_lossy()),
+        "{}",
+        refused.text
+    );
+    assert!(fs::read(&database).unwrap() == before, "it was touched");
 }
 
 #[test]

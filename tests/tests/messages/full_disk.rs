@@ -55,10 +55,7 @@ impl Drop for SmallDisk {
 fn with_a_full_disk_nothing_is_acknowledged_and_all_goes_on_when_there_is_room() {
     let broker = Mosquitto::start();
     let mut alice = Side::connected(&broker.url(), "alice", &broker.token("alice"));
-    let mut bob = Side {
-        daemon: Daemon::for_server(&broker.url()),
-        app: None,
-    };
+    let mut bob = Side::new(Daemon::for_server(&broker.url()));
     let Some(disk) = SmallDisk::under(&mut bob.daemon) else {
         eprintln!("skipped: no tmpfs can be mounted here (it needs root)");
         return;
@@ -89,18 +86,28 @@ fn with_a_full_disk_nothing_is_acknowledged_and_all_goes_on_when_there_is_room()
             (),
         )
     });
-    assert_eq!(bob.received().len(), 0);
+    assert_eq!(bob.journal.received().len(), 0);
+    let told = bob.daemon.status();
+    assert_eq!(told.status_name, "CONNECTED");
+    assert!(told.storage_full.contains("make room"), "{told:?}");
+    let doctor = bob.daemon.imctl(&["doctor"]);
+    doctor.expect_code(1);
+    assert!(doctor.stdout.contains("are not stored"), "{doctor:?}");
 
     disk.free();
     eventually(SOON * 4, "the message, when there is room", || {
-        when(bob.received() == ["large"], bob.told())
+        when(bob.journal.received() == ["large"], bob.journal.told())
     });
+    bob.daemon
+        .await_status_that("with nothing of the disk", |status| {
+            status.storage_full.is_empty()
+        });
     let sent = app.send_text("alice", "there is room").received().unwrap();
     taken.push(sent.uid);
     alice.start_sender("bob", 20);
     let accepted = alice.await_sent(SOON);
     eventually(SOON, "all that came after", || {
-        when(bob.received()[1..] == accepted, bob.lines().len())
+        when(bob.journal.received()[1..] == accepted, bob.journal.lines().len())
     });
     for uid in taken {
         eventually(SOON, "a receipt", || {

@@ -41,7 +41,7 @@ fn killed_between_commit_and_puback_it_takes_the_message_once() {
     proxy.delay(FAR);
     alice.client().send_text("bob", "once").accepted().unwrap();
     eventually(SOON, "the commit", || {
-        when(bob.received().len() == 1, bob.lines())
+        when(bob.journal.received().len() == 1, bob.journal.lines())
     });
     bob.daemon.kill9();
     proxy.cut();
@@ -60,9 +60,9 @@ fn killed_between_commit_and_puback_it_takes_the_message_once() {
     // What follows is a mark: nothing can come of the first message after it.
     alice.client().send_text("bob", "after").received().unwrap();
     eventually(SOON, "the second message", || {
-        when(bob.received().len() >= 2, bob.lines())
+        when(bob.journal.received().len() >= 2, bob.journal.lines())
     });
-    assert_eq!(bob.received().len(), 2, "{:?}", bob.lines());
+    assert_eq!(bob.journal.received().len(), 2, "{:?}", bob.journal.lines());
     let key = ConversationKey::private("alice");
     let page = bob.client().list_messages(&key, PageOptions::newest()).unwrap();
     assert_eq!(page.messages.len(), 2);
@@ -82,7 +82,7 @@ fn killed_between_publish_and_puback_it_sends_the_message_again_and_it_comes_onc
     let sending = alice.client().send_text("bob", "once");
     let uid = sending.accepted().unwrap().uid;
     eventually(SOON, "the message at bob's", || {
-        when(bob.received().len() == 1, bob.lines())
+        when(bob.journal.received().len() == 1, bob.journal.lines())
     });
     alice.kill_daemon();
     alice.daemon.await_status("CONNECTED");
@@ -92,10 +92,10 @@ fn killed_between_publish_and_puback_it_sends_the_message_again_and_it_comes_onc
     });
     alice.client().send_text("bob", "after").received().unwrap();
     eventually(SOON, "the second message", || {
-        when(bob.received().len() >= 2, bob.lines())
+        when(bob.journal.received().len() >= 2, bob.journal.lines())
     });
-    assert_eq!(bob.received().len(), 2, "{:?}", bob.lines());
-    assert_eq!(bob.received()[0], uid);
+    assert_eq!(bob.journal.received().len(), 2, "{:?}", bob.journal.lines());
+    assert_eq!(bob.journal.received()[0], uid);
     eventually(SOON, "the second receipt", || {
         let first = alice.client().get_message(&uid).unwrap();
         when(first.sent_status == Some(SentStatus::Received), first.sent_status)

@@ -3,10 +3,12 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `stage.rs` | alice and bob, each with a daemon and an app that keeps a journal |
+//! | `journal.rs` | what an app wrote down, as the test reads it |
 //! | `cuts.rs` | a link that is cut at random points |
 //! | `kills.rs` | daemons and apps killed at random points |
 //! | `broker_kills.rs` | a Mosquitto killed under load |
 //! | `hooks.rs` | killed between commit and PUBACK, and between PUBLISH and PUBACK |
+//! | `large.rs` | a large history, read with the network down |
 //! | `slow.rs` | a subscriber that stops reading |
 //! | `everyday.rs` | groups, system messages, offline sends, reading with the network down |
 //! | `full_disk.rs` | no room for what comes, and for what is sent |
@@ -17,6 +19,8 @@ mod cuts;
 mod everyday;
 mod full_disk;
 mod hooks;
+mod journal;
 mod kills;
+mod large;
 mod slow;
 mod stage;

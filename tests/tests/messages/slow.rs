@@ -43,13 +43,13 @@ fn run(with_stopped: bool, messages: usize) -> Left {
             let published = broker.publish_lines("system", &broker.token("system"), "im/demo/s/bob", &lines);
             published.expect_code(0);
         }
-        reader.assert_receives(&sent, patience);
+        reader.journal.assert_receives(&sent, patience);
     });
     let memory_kb = bob.memory_kb();
     if let Some(stopped) = stopped {
-        assert_eq!(stopped.received().len(), 0);
+        assert_eq!(stopped.journal.received().len(), 0);
         stopped.process.signal(Signal::CONT);
-        stopped.assert_receives(&sent, patience);
+        stopped.journal.assert_receives(&sent, patience);
     }
     Left { memory_kb, took }
 }

@@ -1,6 +1,5 @@
 //! alice and bob, each with a daemon and an app that keeps a journal.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,57 +11,37 @@ use imd_tests::daemon::Daemon;
 use imd_tests::process::Process;
 use imd_tests::wait::{SOON, eventually, when};
 
+use super::journal::Journal;
+
 /// A user: a daemon, and perhaps an app as a process of its own.
 pub(crate) struct Side {
     pub(crate) daemon: Daemon,
-    pub(crate) app: Option<(Process, Vec<String>)>,
+    pub(crate) journal: Journal,
+    app: Option<(Process, Vec<String>)>,
 }
 
 impl Side {
+    pub(crate) fn new(daemon: Daemon) -> Self {
+        let journal = Journal::at(daemon.home().path("journal"));
+        let app = None;
+        Self { daemon, journal, app }
+    }
+
     pub(crate) fn connected(url: &str, user: &str, token: &str) -> Self {
         let daemon = Daemon::for_server(url);
         daemon.connect(user, token);
-        Self { daemon, app: None }
-    }
-
-    pub(crate) fn journal(&self) -> PathBuf {
-        self.daemon.home().path("journal")
-    }
-
-    pub(crate) fn lines(&self) -> Vec<String> {
-        Journal(self.journal()).lines()
-    }
-
-    /// The uids of the messages that the reader's journal has, in its order.
-    pub(crate) fn received(&self) -> Vec<String> {
-        Journal(self.journal()).received()
-    }
-
-    /// How many messages the reader's journal has, each counted once.
-    pub(crate) fn distinct(&self) -> usize {
-        self.received().into_iter().collect::<HashSet<_>>().len()
-    }
-
-    /// What the reader was told besides messages and its start.
-    pub(crate) fn told(&self) -> Vec<String> {
-        Journal(self.journal()).told()
-    }
-
-    /// Waits until all these were received, and checks: each once, in this order, and nothing else.
-    #[track_caller]
-    pub(crate) fn assert_receives(&self, accepted: &[String], deadline: Duration) {
-        Journal(self.journal()).assert_receives(accepted, deadline);
+        Self::new(daemon)
     }
 
     /// One more app that reads, with a journal of its own that does not wait for the disk.
     pub(crate) fn skimmer(&self, name: &str) -> Reader {
-        let journal = Journal(self.daemon.home().path(name));
+        let journal = Journal::at(self.daemon.home().path(name));
         let socket = self.daemon.home().socket();
-        let paths = [&socket, &journal.0].map(|path| path.display().to_string());
+        let paths = [&socket, journal.path()].map(|path| path.display().to_string());
         let arguments: Vec<String> = ["skim".to_owned()].into_iter().chain(paths).collect();
         let process = start(&arguments);
         eventually(SOON, "the further reader's place", || {
-            when(!journal.lines().is_empty(), ())
+            when(journal.length() > 0, ())
         });
         Reader { process, journal }
     }
@@ -78,13 +57,18 @@ impl Side {
         resident.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// The files of the accounts' databases.
+    pub(crate) fn databases(&self) -> Vec<PathBuf> {
+        let mut databases = Vec::new();
+        find_databases(&self.daemon.home().data_directory(), &mut databases);
+        databases
+    }
+
     /// Moves the last tries of what is in the outbox back. The daemon must be down.
     /// Tells how many rows there were.
     pub(crate) fn pass_time(&self, milliseconds: i64) -> usize {
-        let mut databases = Vec::new();
-        find_databases(&self.daemon.home().data_directory(), &mut databases);
         let mut changed = 0;
-        for database in databases {
+        for database in self.databases() {
             let connection = rusqlite::Connection::open(database).unwrap();
             let change = "UPDATE outbox SET last_try = last_try - ?1";
             changed += connection.execute(change, [milliseconds]).unwrap_or(0);
@@ -105,11 +89,12 @@ impl Side {
     /// Starts an app that reads, and waits until it has its place in the log.
     pub(crate) fn start_reader(&mut self) {
         self.start_app("read", &[]);
-        eventually(SOON, "the reader's place", || when(!self.lines().is_empty(), ()));
+        eventually(SOON, "the reader's place", || when(self.journal.length() > 0, ()));
     }
 
     fn start_app(&mut self, mode: &str, rest: &[String]) {
-        let paths = [self.daemon.home().socket(), self.journal()];
+        let socket = self.daemon.home().socket();
+        let paths = [&socket, self.journal.path()];
         let mut arguments = vec![mode.to_owned()];
         arguments.extend(paths.map(|path| path.display().to_string()));
         arguments.extend_from_slice(rest);
@@ -139,19 +124,13 @@ impl Side {
     pub(crate) fn await_sent(&mut self, deadline: Duration) -> Vec<String> {
         let (mut process, _) = self.app.take().unwrap();
         assert!(process.wait(deadline).success());
-        self.lines()
+        self.journal.lines()
     }
 
     /// Waits until the journal has so many lines more than it had.
     pub(crate) fn await_growth(&self, lines: usize) {
-        let before = self.lines().len();
-        eventually(SOON * 3, "the journal to grow", || {
-            let seen = self.lines().len();
-            when(
-                seen >= before + lines,
-                (before, seen, self.daemon.status().reason),
-            )
-        });
+        self.journal
+            .await_growth(lines, SOON * 3, || self.daemon.status().reason);
     }
 
     /// An app of this user, within the test.
@@ -173,75 +152,7 @@ impl Side {
 /// One more app that reads.
 pub(crate) struct Reader {
     pub(crate) process: Process,
-    journal: Journal,
-}
-
-impl Reader {
-    pub(crate) fn received(&self) -> Vec<String> {
-        self.journal.received()
-    }
-
-    #[track_caller]
-    pub(crate) fn assert_receives(&self, accepted: &[String], deadline: Duration) {
-        self.journal.assert_receives(accepted, deadline);
-    }
-}
-
-/// What an app wrote down.
-struct Journal(PathBuf);
-
-impl Journal {
-    /// A line that is being written is none yet.
-    fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.0).unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(str::to_owned).collect()
-    }
-
-    /// The uids of the messages that the reader's journal has, in its order.
-    fn received(&self) -> Vec<String> {
-        let lines = self.lines();
-        let words = lines.iter().map(|line| line.split(' ').skip(2));
-        words
-            .filter_map(|mut words| {
-                (words.next() == Some("message")).then(|| words.next().unwrap().to_owned())
-            })
-            .collect()
-    }
-
-    /// What the reader was told besides messages and its start.
-    fn told(&self) -> Vec<String> {
-        let lines = self.lines();
-        let rests = lines.iter().filter_map(|line| line.splitn(3, ' ').nth(2));
-        rests
-            .filter(|rest| !rest.starts_with("message ") && *rest != "started")
-            .map(str::to_owned)
-            .collect()
-    }
-
-    /// Waits until all these were received, and checks: each once, in this order, and nothing else.
-    #[track_caller]
-    fn assert_receives(&self, accepted: &[String], deadline: Duration) {
-        eventually(deadline, "the last message", || {
-            let received: HashSet<String> = self.received().into_iter().collect();
-            let lost: Vec<_> = accepted.iter().filter(|uid| !received.contains(*uid)).collect();
-            when(
-                lost.is_empty(),
-                (lost.len(), lost.first().map(|uid| (*uid).clone())),
-            )
-        });
-        let received = self.received();
-        let distinct: HashSet<&String> = received.iter().collect();
-        assert_eq!(received.len() - distinct.len(), 0, "so many came twice");
-        assert_eq!(
-            received.len(),
-            accepted.len(),
-            "more came than the sender's journal has"
-        );
-        let misplaced = received.iter().zip(accepted).find(|(is, should)| is != should);
-        assert_eq!(misplaced, None, "the order is not that of the sender");
-        assert_eq!(self.told(), Vec::<String>::new());
-    }
+    pub(crate) journal: Journal,
 }
 
 fn find_databases(directory: &Path, found: &mut Vec<PathBuf>) {

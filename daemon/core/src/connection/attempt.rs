@@ -175,12 +175,14 @@ impl Core {
     }
 }
 
-/// `{class}:{app_key}:{user_id}`; with `login = "many"` each installation is a client of its own.
+/// `{class}:{app_key}:{user_id}`; with `login = "many"` each installation is a client of its own, as
+/// `{class}.{installation}:{app_key}:{user_id}`. The user id comes last, since it may have a `:` in it, and no
+/// class has a `.`: so no two accounts or installations share an id.
 fn client_id(config: &Config, account: &Account) -> String {
     let Account { app_key, user_id } = account;
     let class = &config.device_class;
     match config.login {
         LoginPolicy::One => format!("{class}:{app_key}:{user_id}"),
-        LoginPolicy::Many => format!("{class}:{app_key}:{user_id}:{}", config.installation),
+        LoginPolicy::Many => format!("{class}.{}:{app_key}:{user_id}", config.installation),
     }
 }

@@ -13,7 +13,8 @@ use crate::io::{Fault, FaultKind, HangUp, Network, Protocol, Refusal, ServerWord
 use crate::jwt::Claims;
 use crate::time::{Now, Words};
 
-/// How often a Server Reference is followed until the login succeeds.
+/// How often a Server Reference is followed with neither a wait nor a stable life between: two servers that
+/// take every login and then point to each other are no place to stay.
 const MOST_HOPS: u32 = 5;
 
 /// A life this long shows that nobody else fights for the session.
@@ -276,6 +277,9 @@ impl Core {
         }
         if was_online && life >= STABLE {
             target.backoff.restart();
+            if let Some(redirect) = &mut target.redirect {
+                redirect.hops = 0;
+            }
         }
     }
 

@@ -199,9 +199,6 @@ impl Core {
         target.attempt = 0;
         target.reached = true;
         target.last_code = None;
-        if let Some(redirect) = &mut target.redirect {
-            redirect.hops = 0;
-        }
         self.reason = match &self.server {
             Some(server) => format!("connected to {server}"),
             None => "connected".to_owned(),

@@ -106,6 +106,8 @@ pub struct Core {
     /// Why the status is what it is.
     reason: String,
     server: Option<crate::server::Server>,
+    /// Why what comes in cannot be stored. It changes nothing but the status.
+    storage_full: Option<String>,
     published: Option<Status>,
     stopping: bool,
     actions: VecDeque<Action>,
@@ -128,6 +130,7 @@ impl Core {
             epoch: 0,
             reason,
             server: None,
+            storage_full: None,
             published: None,
             stopping: false,
             actions: VecDeque::new(),
@@ -155,6 +158,7 @@ impl Core {
                 self.network_is(now, Network::Available);
                 self.stir(now, false);
             }
+            Input::StorageFull(why) => self.storage_full = why,
             Input::Resumed | Input::Timeout => {}
             Input::Stop => {
                 self.stop();

@@ -69,6 +69,7 @@ impl Core {
             user_id,
             server: self.server.clone(),
             offline_sync,
+            storage_full: self.storage_full.clone(),
         }
     }
 

@@ -115,7 +115,7 @@ fn cause(input: &Input, due: Option<WakeUp>) -> Cause {
             Request::Disconnect { .. } | Request::Logout { .. } => Cause::SignOut,
         },
         Input::Unbound { .. } | Input::Stop => Cause::SignOut,
-        Input::AccountOpened { .. } => Cause::Database,
+        Input::AccountOpened { .. } | Input::StorageFull(_) => Cause::Database,
         Input::Link { event, .. } => match event {
             LinkEvent::LoggedIn => Cause::LoggedIn,
             LinkEvent::ServerDisconnect(words) | LinkEvent::Refused(words)

@@ -367,10 +367,11 @@ impl Model {
     }
 
     fn check_identity(&self, dial: &Dial, account: &Account) -> Checked {
-        let mut client_id = format!("desktop:{}:{}", account.app_key, account.user_id);
+        let mut client_id = format!(":{}:{}", account.app_key, account.user_id);
         if self.config.login == LoginPolicy::Many {
-            client_id = format!("{client_id}:{}", self.config.installation);
+            client_id = format!(".{}{client_id}", self.config.installation);
         }
+        client_id.insert_str(0, "desktop");
         ensure!(!dial.clean, "only a logout may clean the session");
         ensure!(dial.client_id == client_id, "the client id is {}", dial.client_id);
         ensure!(

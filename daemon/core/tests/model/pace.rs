@@ -71,9 +71,10 @@ pub(crate) struct Pace {
     pub(crate) wait: Option<Wait>,
     /// Bare EOFs soon after a login: at least, at most.
     short_lives: (usize, usize),
-    /// Redirects followed since the last wait or login, and since the last login.
-    pub(crate) hops: usize,
-    pub(crate) hops_since_login: usize,
+    /// Redirects followed since the last wait or stable life: at least, at most.
+    pub(crate) hops: (usize, usize),
+    /// Those that the last failure put an end to: a redirect that comes with it goes on from there.
+    pub(crate) hops_ended: (usize, usize),
 }
 
 impl Pace {
@@ -88,7 +89,7 @@ impl Pace {
         self.wait = Some(Wait { span, cause });
         let guarded = usize::from(cause != Cause::Table);
         self.failures = ((self.failures.0 + 1).saturating_sub(guarded), self.failures.1 + 1);
-        self.hops = 0;
+        self.hops_ended = std::mem::take(&mut self.hops);
     }
 
     // The following three come after `failed` or `lived`, and replace its wait.
@@ -137,8 +138,10 @@ impl Pace {
         let least = logged_in.map_or(Duration::ZERO, |since| noticed.from.since(since));
         if logged_in.is_some() && least >= STABLE {
             self.failures = (0, 0);
+            self.hops = (0, 0);
         } else if logged_in.is_some() && most >= STABLE {
             self.failures.0 = 0;
+            self.hops.0 = 0;
         }
         let (lo, hi) = self.short_lives;
         self.short_lives = if least >= SHORT_LIFE {
@@ -152,11 +155,6 @@ impl Pace {
         self.failed(noticed);
     }
 
-    pub(crate) fn logged_in(&mut self) {
-        self.hops = 0;
-        self.hops_since_login = 0;
-    }
-
     /// A redirect has come: it is no failure of the table, and may need no wait.
     pub(crate) fn redirect_pending(&mut self, at_once: bool) {
         self.failures.0 = self.failures.0.saturating_sub(1);
@@ -167,8 +165,8 @@ impl Pace {
 
     /// A redirect is followed, at once.
     pub(crate) fn hop(&mut self) {
-        self.hops += 1;
-        self.hops_since_login += 1;
+        let (least, most) = self.hops;
+        self.hops = (least + 1, most + 1);
         self.wait = None;
     }
 

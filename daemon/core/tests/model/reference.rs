@@ -27,6 +27,7 @@ pub(crate) struct Model {
     /// As last published.
     pub(crate) status: Option<Status>,
     pub(crate) network: Network,
+    pub(crate) storage_full: Option<String>,
     pub(crate) database: Option<Database>,
     pub(crate) link: Option<Link>,
     pub(crate) newest_epoch: Option<Epoch>,
@@ -206,6 +207,7 @@ impl Model {
             disk: None,
             status: None,
             network: Network::Available,
+            storage_full: None,
             database: None,
             link: None,
             newest_epoch: None,
@@ -328,6 +330,7 @@ impl Model {
             Input::Network(network) => self.network(*network),
             Input::NetworkChanged => self.network_changed(),
             Input::Resumed => self.resumed(),
+            Input::StorageFull(why) => self.storage_full.clone_from(why),
             Input::Timeout => {}
             Input::Stop => self.stop(),
         }

@@ -246,6 +246,11 @@ impl Model {
             "offline_sync is {:?}",
             status.offline_sync
         );
+        ensure!(
+            status.storage_full == self.storage_full,
+            "the status says of the storage: {:?}",
+            status.storage_full
+        );
         match (status.next_retry, self.pace.wait) {
             (Some(next), Some(Wait { span, cause })) if got == ConnectionStatus::Suspend => ensure!(
                 span.from <= next + EDGE && next <= span.to + EDGE,

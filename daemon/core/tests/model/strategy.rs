@@ -163,6 +163,7 @@ fn transition() -> impl Strategy<Value = Transition> {
         1 => span().prop_map(|asleep| Transition::Resumed { asleep }),
         1 => Just(Transition::NetworkChanged),
         2 => any::<bool>().prop_map(|available| Transition::Network { available }),
+        1 => any::<bool>().prop_map(Transition::StorageFull),
         1 => (-200_i64..200).prop_map(|minutes| Transition::WallClock { minutes }),
     ]
 }

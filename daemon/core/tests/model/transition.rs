@@ -55,6 +55,8 @@ pub(crate) enum Transition {
     Network {
         available: bool,
     },
+    /// Whether the disk is full.
+    StorageFull(bool),
     /// Somebody sets the wall clock.
     WallClock {
         minutes: i64,

@@ -195,7 +195,6 @@ impl Model {
         if up.marker_returned {
             self.step.sync = (Need::Must, true);
         }
-        self.pace.logged_in();
         let Some(account) = self.account() else { return };
         self.logged_in.push(account.clone());
         if let Some(hold) = self.hold.as_mut() {
@@ -284,22 +283,28 @@ impl Model {
 
     pub(crate) fn redirected(&mut self, server: Server) {
         let at = Span::at(self.now.boot);
-        let (hops, since_login) = (self.pace.hops, self.pace.hops_since_login);
         self.lost(at, false);
+        let (least, most) = self.pace.hops_ended;
         self.link = None;
         if let Some(hold) = self.hold.as_mut() {
             hold.referred = Some(server.clone());
             hold.redirected = true;
         }
-        if hops >= MAX_HOPS || self.network == Network::Unavailable {
+        if least >= MAX_HOPS {
             return;
         }
-        let need = if since_login < MAX_HOPS {
-            Need::Must
+        if self.network == Network::Unavailable {
+            // Whether the redirect is kept until there is a network is the core's affair.
+            self.pace.hops = (0, most + 1);
+            return;
+        }
+        // Where it is not sure to be followed, it may count from nothing again.
+        let (need, least) = if most < MAX_HOPS {
+            (Need::Must, least)
         } else {
-            Need::May
+            (Need::May, 0)
         };
-        self.pace.hops = hops;
+        self.pace.hops = (least, most);
         self.pace.redirect_pending(need == Need::Must);
         self.step.at_once = Some(AtOnce {
             need,

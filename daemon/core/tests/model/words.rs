@@ -22,6 +22,7 @@ pub(crate) fn input(input: &Input) -> String {
         Input::Network(network) => format!("Network {network:?}"),
         Input::NetworkChanged => "NetworkChanged".to_owned(),
         Input::Resumed => "Resumed".to_owned(),
+        Input::StorageFull(why) => format!("StorageFull {why:?}"),
         Input::Timeout => "Timeout".to_owned(),
         Input::Stop => "Stop".to_owned(),
     }

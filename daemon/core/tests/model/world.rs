@@ -214,6 +214,9 @@ impl World {
                 };
                 self.input(Input::Network(network))
             }
+            Transition::StorageFull(full) => {
+                self.input(Input::StorageFull(full.then(|| "no room".to_owned())))
+            }
             Transition::WallClock { minutes } => {
                 let unix = self.now.unix.as_millis() + minutes * 60_000;
                 self.now.unix = UnixTime::from_millis(unix);
@@ -318,6 +321,7 @@ impl World {
             | Input::Link { .. }
             | Input::NetworkChanged
             | Input::Resumed
+            | Input::StorageFull(_)
             | Input::Timeout => false,
         };
         let now = self.now.boot;

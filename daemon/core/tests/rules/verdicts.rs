@@ -252,7 +252,7 @@ fn a_server_reference_does_not_send_the_token_unencrypted_where_the_configuratio
 }
 
 #[test]
-fn five_references_are_followed_and_no_sixth_until_a_login_succeeds() {
+fn five_references_are_followed_and_no_sixth_before_a_wait() {
     let mut imd = dialing();
     for hop in 1..=5 {
         imd.refuses(elsewhere(&format!("hop{hop}.example")));
@@ -268,6 +268,35 @@ fn five_references_are_followed_and_no_sixth_until_a_login_succeeds() {
     imd.comes_up();
     imd.disconnects(elsewhere("hop1.example"));
     assert_eq!(&*imd.dialed().server.host, "hop1.example");
+}
+
+#[test]
+fn two_servers_that_take_each_login_and_point_to_each_other_are_left_for_a_while() {
+    let mut imd = dialing();
+    for hop in ["two", "one", "two", "one", "two"].map(|name| format!("{name}.example")) {
+        imd.comes_up();
+        imd.disconnects(elsewhere(&hop));
+        assert_eq!(&*imd.dialed().server.host, hop);
+    }
+    imd.comes_up();
+    imd.disconnects(elsewhere("one.example"));
+    imd.is(ConnectionStatus::Suspend);
+    assert_eq!(imd.status().last_code, Some(Code::RC_CONN_REDIRECTED));
+    imd.redials();
+    assert_eq!(&*imd.dialed().server.host, "one.example");
+}
+
+#[test]
+fn after_a_stable_life_five_more_references_are_followed() {
+    let mut imd = dialing();
+    for hop in 1..=12 {
+        imd.comes_up();
+        if hop % 5 == 0 {
+            imd.wait(secs(20));
+        }
+        imd.disconnects(elsewhere(&format!("hop{hop}.example")));
+        assert_eq!(&*imd.dialed().server.host, format!("hop{hop}.example"));
+    }
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn many_logins_of_one_class_are_clients_of_their_own() {
         imd.connect("chat", with("t1").user("alice").one_call("demo")),
         Ok(())
     );
-    assert_eq!(imd.dialed().client_id, "desktop:demo:alice:here");
+    assert_eq!(imd.dialed().client_id, "desktop.here:demo:alice");
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(crate) struct Status<'a> {
     server: Option<&'a str>,
     change_time: Option<String>,
     offline_sync: &'static str,
+    storage_full: Option<&'a str>,
 }
 
 impl<'a> From<&'a imd_client::Status> for Status<'a> {
@@ -52,6 +53,7 @@ impl<'a> From<&'a imd_client::Status> for Status<'a> {
             server: filled(&status.server),
             change_time: status.changed.map(rfc3339),
             offline_sync: offline_sync(status.offline_sync),
+            storage_full: status.storage_full.as_deref(),
         }
     }
 }

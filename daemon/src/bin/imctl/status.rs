@@ -40,6 +40,7 @@ pub(crate) fn print(status: &Status, output: &mut Output) -> Result<(), Failure>
             "last code",
             &status.last_code.map(|code| code.to_string()).unwrap_or_default(),
         );
+        line("disk full", status.storage_full.as_deref().unwrap_or_default());
         lines.join("\n")
     })
 }
@@ -52,6 +53,7 @@ pub(crate) fn line(status: &Status, output: &Output) -> String {
         attempt(status),
         status.last_code.map(|code| code.to_string()).unwrap_or_default(),
         status.reason.clone(),
+        status.storage_full.clone().unwrap_or_default(),
     ] {
         if !part.is_empty() {
             line.push_str("  ");

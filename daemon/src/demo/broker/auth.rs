@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use imd_core::account::{AppKey, UserId};
+use imd_core::account::{AppKey, DeviceClass, UserId};
 use imd_core::time::UnixTime;
 
 use super::jwt;
@@ -203,20 +203,18 @@ impl Access {
     }
 }
 
-/// `{class}:{app_key}:{user}`, or that with `:{installation}`. The user id may have colons in it itself.
+/// `{class}:{app_key}:{user}`, or with `{class}.{installation}` in front. The user id may have colons in it.
 fn is_own_client_id(client_id: &str, app_key: &AppKey, user: &UserId) -> bool {
     let mut parts = client_id.splitn(3, ':');
-    let (Some(class), Some(app), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(device), Some(app), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
     };
-    let is_user = match rest.strip_prefix(user.as_str()) {
-        Some("") => true,
-        Some(tail) => tail
-            .strip_prefix(':')
-            .is_some_and(|installation| !installation.is_empty() && !installation.contains(':')),
-        None => false,
+    let class = match device.split_once('.') {
+        Some((_, "")) => return false,
+        Some((class, _)) => class,
+        None => device,
     };
-    AppKey::parse(class).is_ok() && app == app_key.as_str() && is_user
+    DeviceClass::parse(class).is_ok() && app == app_key.as_str() && name == user.as_str()
 }
 
 impl Identity {
@@ -336,7 +334,7 @@ mod tests {
         let forged = jwt::token(b"other secret", "K", "alice", 60, NOW);
         assert_eq!(code("desktop:K:alice", Some("alice"), &good), 0);
         assert_eq!(code("desktop:K:alice", Some("alice"), "opaque"), 0);
-        assert_eq!(code("desktop:K:alice:0190", Some("alice"), &good), 0);
+        assert_eq!(code("desktop.0190:K:alice", Some("alice"), &good), 0);
         assert_eq!(code("anything", None, &good), 0);
         assert_eq!(code("desktop:K:alice", Some("alice"), "wrong"), 0x86);
         assert_eq!(code("desktop:K:alice", Some("alice"), &forged), 0x86);
@@ -346,8 +344,9 @@ mod tests {
         for foreign in [
             "desktop:K:bob",
             "desktop:K:alice2",
-            "desktop:K:alice:",
-            "desktop:K:alice:a:b",
+            "desktop.:K:alice",
+            "desktop.0190:K:bob",
+            "desktop:K:alice:0190",
             ":K:alice",
             "desktop:other:alice",
             "alice",

@@ -256,6 +256,23 @@ async fn a_full_disk_does_not_stop_the_connection() {
 }
 
 #[tokio::test]
+async fn while_what_comes_in_cannot_be_stored_the_status_says_why() {
+    let rig = Rig::new().await;
+    let _callbacks = rig.connect("c").await.unwrap();
+    let _peer = rig.script.log_in().await;
+    rig.status(ConnectionStatus::Connected).await;
+    let mut board = rig.hub.status.watch();
+    for why in [Some("no room".to_owned()), None] {
+        let before = board.borrow_and_update().status.generation;
+        rig.vault.full.send_replace(why.clone());
+        let told = board.wait_for(|newest| newest.status.storage_full == why);
+        let told = soon("the status", told).await.unwrap().status.clone();
+        assert_eq!(told.status, ConnectionStatus::Connected);
+        assert!(told.generation > before);
+    }
+}
+
+#[tokio::test]
 async fn a_stop_says_farewell_and_keeps_the_session() {
     let rig = Rig::new().await;
     let _callbacks = rig.connect("c").await.unwrap();

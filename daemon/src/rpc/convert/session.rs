@@ -32,6 +32,7 @@ pub(in crate::rpc) fn status(published: &Published) -> v1::ConnectionStatus {
         server: text(status.server.as_ref()),
         change_time: Some(timestamp(published.changed)),
         offline_sync: offline_sync(status.offline_sync).into(),
+        storage_full: status.storage_full.clone().unwrap_or_default(),
     }
 }
 
@@ -170,6 +171,7 @@ mod tests {
                 user_id: None,
                 server: None,
                 offline_sync: OfflineSync::NotConnected,
+                storage_full: Some("no room".to_owned()),
             },
             changed: UnixTime::from_millis(-1),
         };
@@ -177,6 +179,7 @@ mod tests {
         assert_eq!((wire.status, wire.status_name.as_str()), (13, "SUSPEND"));
         assert_eq!((wire.last_code, wire.last_code_name.as_str()), (-1, "UNKNOWN"));
         assert_eq!((wire.app_key.as_str(), wire.user_id.as_str()), ("key", ""));
+        assert_eq!(wire.storage_full, "no room");
         let left = wire.next_retry_in.unwrap().seconds;
         assert!((60..=64).contains(&left), "{left}");
         let wall = wire.next_retry_time.unwrap().seconds - clock::now().unix.as_millis() / 1000;

@@ -227,10 +227,14 @@ fn due_again(
         ))?
         .query_map((FIRST_WAIT, MAX_DOUBLINGS, now, rows(limit), forgotten_before), row_of_due)?
         .collect::<Result<_, _>>()?;
-    // The next page of this round does not hold them again. The try counts when the server has it.
-    let mut tried = transaction.prepare_cached("UPDATE outbox SET last_try = ?2 WHERE position = ?1")?;
+    // The next page of this round does not hold them again. The try counts when the server has it; those that
+    // a server has forgotten were none, or the waits of a server that often dies would outgrow the expiry.
+    let mut tried = transaction.prepare_cached(
+        "UPDATE outbox SET last_try = ?2, tries = CASE WHEN last_try < ?3 THEN 0 ELSE tries END
+         WHERE position = ?1",
+    )?;
     for entry in &due {
-        tried.execute((entry.position, now))?;
+        tried.execute((entry.position, now, forgotten_before))?;
     }
     Ok(due)
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::store::rows::{
     Arrival, ConversationKey, ConversationKind, Due, Incoming, LogContent, Message, Outgoing,
 };
-use crate::store::{AccountKey, OpenedAccount, Store, StorePaths, log, message_row};
+use crate::store::{AccountKey, OpenedAccount, Store, StoreError, StorePaths, log, message_row};
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 const ME: &str = "alice";
@@ -83,6 +83,10 @@ impl Place {
 
     /// What the log says, from its begin.
     pub(super) async fn log(&self) -> Vec<LogContent> {
+        self.try_log().await.unwrap()
+    }
+
+    pub(super) async fn try_log(&self) -> Result<Vec<LogContent>, StoreError> {
         let read = self.store.read(|connection| {
             connection
                 .prepare("SELECT kind, message_id, detail FROM events ORDER BY event_offset")?
@@ -93,7 +97,7 @@ impl Place {
                 })?
                 .collect()
         });
-        read.await.unwrap()
+        read.await
     }
 
     /// The log without its messages' bodies: `+uid status` stored, `uid status` changed.

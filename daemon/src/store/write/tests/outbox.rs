@@ -184,6 +184,25 @@ async fn a_server_that_lost_what_it_had_is_sent_it_again_at_once_and_once_a_roun
 }
 
 #[tokio::test]
+async fn a_server_that_forgets_again_and_again_does_not_make_the_waits_longer() {
+    let place = Place::new().await;
+    enqueue(&place, to(private("bob"), "a")).await;
+    let position = place.due_entry("a").await.position;
+    published(&place, "a", TAKEN).await;
+    let last_try = async || place.number("SELECT last_try FROM outbox").await;
+    for _ in 0..10 {
+        let login = last_try().await + 1;
+        let again = place.store.due_again(login, 10, 168 * HOUR, login);
+        assert_eq!(again.await.unwrap().len(), 1);
+        place.store.published(vec![(position, TAKEN)]).await.unwrap();
+    }
+    let last_try = last_try().await;
+    let again = async |at: i64| place.store.due_again(last_try + at, 10, 168 * HOUR, 0).await;
+    assert_eq!(again(HOUR - 1).await.unwrap().len(), 0);
+    assert_eq!(again(HOUR).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_full_outbox_refuses_and_says_how_full_it_is() {
     let place = Place::new().await;
     enqueue(&place, to(private("bob"), "a")).await;

@@ -60,9 +60,13 @@ pub struct App {
     pub app_key: String,
     /// How far its connect is.
     pub phase: ConnectPhase,
+    /// How many events its slowest subscription is behind; `None` without one.
+    pub lag: Option<u64>,
+    /// How many subscriptions it has.
+    pub subscriptions: u32,
 }
 
-/// A change of the status in this run of the daemon.
+/// A change of the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StatusChange {
@@ -78,6 +82,34 @@ pub struct StatusChange {
     pub reason: String,
     /// The code that ended an attempt or the connection.
     pub last_code: Option<Code>,
+    /// The run of the daemon it was in; empty if an older daemon says it.
+    pub run_id: String,
+}
+
+/// From a start of the daemon to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DaemonRun {
+    /// Random for each start of the daemon.
+    pub run_id: String,
+    /// When it was started; `None` if that is no longer known.
+    pub started: Option<SystemTime>,
+    /// When it ended in order; `None` if it runs, or ended without a word.
+    pub ended: Option<SystemTime>,
+    /// As `imd --version` prints it.
+    pub version: String,
+    /// Its process.
+    pub pid: i32,
+}
+
+/// What the connection has been through, over several runs of the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeline {
+    /// Oldest first.
+    pub changes: Vec<StatusChange>,
+    /// Oldest first; the last is the one that answers.
+    pub runs: Vec<DaemonRun>,
 }
 
 /// How a check went.
@@ -138,7 +170,7 @@ impl Client {
     /// The last status changes of this run of the daemon, oldest first.
     pub fn status_changes(&self) -> Call<Vec<StatusChange>> {
         self.call("ListStatusChanges", |link| async move {
-            let message = v1::ListStatusChangesRequest {};
+            let message = v1::ListStatusChangesRequest { since: None };
             link.unary("ListStatusChanges", DEADLINE, message, |channel, request| async {
                 AdminServiceClient::new(channel)
                     .list_status_changes(request)
@@ -146,6 +178,33 @@ impl Client {
             })
             .await
             .map(|answer| answer.changes.into_iter().map(StatusChange::from_wire).collect())
+        })
+    }
+
+    /// The status changes since then, those of earlier runs of the daemon too, and the last one before.
+    pub fn timeline(&self, since: SystemTime) -> Call<Timeline> {
+        let since = Some(prost_types::Timestamp::from(since));
+        self.call("ListStatusChanges", move |link| async move {
+            let message = v1::ListStatusChangesRequest { since };
+            link.unary("ListStatusChanges", DEADLINE, message, |channel, request| async {
+                AdminServiceClient::new(channel)
+                    .list_status_changes(request)
+                    .await
+            })
+            .await
+            .map(Timeline::from_wire)
+        })
+    }
+
+    /// The daemon's figures, as OpenMetrics text.
+    pub fn metrics(&self) -> Call<String> {
+        self.call("GetMetrics", |link| async move {
+            let message = v1::GetMetricsRequest {};
+            link.unary("GetMetrics", DEADLINE, message, |channel, request| async {
+                AdminServiceClient::new(channel).get_metrics(request).await
+            })
+            .await
+            .map(|answer| answer.open_metrics)
         })
     }
 
@@ -205,6 +264,29 @@ impl App {
             bound: wire.bind_time.as_ref().and_then(system_time),
             app_key: wire.app_key,
             phase,
+            lag: wire.lag,
+            subscriptions: wire.subscriptions,
+        }
+    }
+}
+
+impl DaemonRun {
+    fn from_wire(wire: v1::DaemonRun) -> Self {
+        Self {
+            run_id: wire.daemon_run_id,
+            started: wire.start_time.as_ref().and_then(system_time),
+            ended: wire.end_time.as_ref().and_then(system_time),
+            version: wire.version,
+            pid: wire.pid,
+        }
+    }
+}
+
+impl Timeline {
+    fn from_wire(wire: v1::ListStatusChangesResponse) -> Self {
+        Self {
+            changes: wire.changes.into_iter().map(StatusChange::from_wire).collect(),
+            runs: wire.runs.into_iter().map(DaemonRun::from_wire).collect(),
         }
     }
 }
@@ -218,6 +300,7 @@ impl StatusChange {
             generation: wire.generation,
             reason: wire.reason,
             last_code: Some(Code(wire.last_code)).filter(|code| code.0 != 0),
+            run_id: wire.daemon_run_id,
         }
     }
 }

@@ -3,10 +3,11 @@
 mod messages;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio_stream::StreamExt as _;
 
-use crate::admin::{App, Finding, StatusChange, Version};
+use crate::admin::{App, Finding, StatusChange, Timeline, Version};
 use crate::client::Client;
 use crate::connect::{ConnectOptions, UserId};
 use crate::error::Error;
@@ -101,6 +102,22 @@ impl BlockingClient {
     /// As [`disconnect`](Self::disconnect).
     pub fn status_changes(&self) -> Result<Vec<StatusChange>, Error> {
         pollster::block_on(self.client.status_changes())
+    }
+
+    /// See [`Client::timeline`].
+    ///
+    /// # Errors
+    /// As [`disconnect`](Self::disconnect).
+    pub fn timeline(&self, since: SystemTime) -> Result<Timeline, Error> {
+        pollster::block_on(self.client.timeline(since))
+    }
+
+    /// See [`Client::metrics`].
+    ///
+    /// # Errors
+    /// As [`disconnect`](Self::disconnect).
+    pub fn metrics(&self) -> Result<String, Error> {
+        pollster::block_on(self.client.metrics())
     }
 
     /// See [`Client::diagnose`].

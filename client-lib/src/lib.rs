@@ -73,6 +73,8 @@ mod sending;
 mod socket_watch;
 mod status;
 mod supervisor;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 mod uplink;
 

@@ -1,13 +1,18 @@
 //! The daemon's command line.
 
+mod pages;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use imd_core::account::AppKey;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::manual;
 use crate::paths::{DEFAULT_INSTANCE, Overrides};
 
 /// How the process ends.
@@ -19,6 +24,9 @@ pub enum Exit {
     Usage,
     /// The config file: EX_CONFIG of sysexits.h, which the systemd unit does not restart after.
     Config,
+    /// A second SIGINT or SIGTERM has cut the orderly end short: 128 and the signal's number, as a shell says.
+    Interrupted,
+    Terminated,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -28,6 +36,8 @@ impl From<Exit> for std::process::ExitCode {
             Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Config => 78,
+            Exit::Interrupted => 130,
+            Exit::Terminated => 143,
         })
     }
 }
@@ -59,13 +69,18 @@ pub struct Cli {
     #[arg(long)]
     pub check_config: bool,
 
+    /// Be killed when PID, which started imd, ends: for tests, whose daemons must not outlive them
+    #[arg(long, value_name = "PID", global = true)]
+    pub die_with_parent: Option<u32>,
+
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
 const AFTER_HELP: &str = "\
 Environment: IMD_LOG is a tracing filter (info; imd=debug; warn,imd::link=trace). Flags beat the environment.
-Exit: 0 ended in order, 1 could not run, 2 usage, 78 an error in the config file.";
+Exit: 0 ended in order, 1 could not run, 2 usage, 78 an error in the config file, 130 or 143 ended at once by a
+second SIGINT or SIGTERM.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -74,7 +89,39 @@ pub enum Command {
         /// Leave all running at the end, and print the lines to try by hand
         #[arg(long)]
         keep: bool,
+
+        /// Draw the daemon's death, as the apps saw it, into this file (SVG)
+        #[arg(long, value_name = "FILE")]
+        draw: Option<PathBuf>,
     },
+    /// Run the small MQTT broker of the demo alone. It is for tests: it keeps nothing on disk
+    ///
+    /// Its first line on standard output is JSON: `url`, `app_key` and `secret`. It takes JSON Web Tokens
+    /// signed with that secret by HS256, whose claims are `sub` (the user id), `exp` and `app` (the App Key):
+    /// `imctl token` makes one.
+    Broker {
+        /// Where it listens: 127.0.0.1 and a port; 0 is any that is free
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = loopback)]
+        listen: SocketAddrV4,
+
+        /// The App Key its tokens are for
+        #[arg(long, value_name = "K", default_value = "testing", value_parser = app_key)]
+        app_key: AppKey,
+
+        /// Take commands on standard input, one JSON object a line, answer each with one, and end with it
+        #[arg(long)]
+        control: bool,
+    },
+    /// Write imd's own man pages and completions into a directory (imctl generate asks for it)
+    #[command(hide = true)]
+    Generate {
+        /// The directory
+        directory: PathBuf,
+    },
+    /// Look at what can be seen without a running daemon, and print each finding as a JSON object on a line
+    /// (imctl doctor asks for it)
+    #[command(hide = true)]
+    Examine,
 }
 
 impl Cli {
@@ -89,8 +136,31 @@ impl Cli {
     }
 }
 
+/// Writes imd's man pages and completions.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn generate(directory: &Path) -> io::Result<()> {
+    manual::write(directory, Cli::command(), &pages::PAGES)
+}
+
 fn instance(text: &str) -> Result<String, imd_proto::endpoint::EndpointError> {
     imd_proto::endpoint::check_instance(text).map(|()| text.to_owned())
+}
+
+fn loopback(text: &str) -> Result<SocketAddrV4, String> {
+    let address: SocketAddrV4 = text
+        .parse()
+        .map_err(|_| "write an IPv4 address and a port: 127.0.0.1:0".to_owned())?;
+    if *address.ip() == Ipv4Addr::LOCALHOST {
+        Ok(address)
+    } else {
+        Err("the broker is for tests, and listens on 127.0.0.1 alone".to_owned())
+    }
+}
+
+fn app_key(text: &str) -> Result<AppKey, String> {
+    AppKey::parse(text).map_err(|invalid| invalid.text)
 }
 
 /// Why there is no log.
@@ -142,8 +212,6 @@ fn log_filter(text: OsString) -> Result<EnvFilter, LogError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -180,6 +248,18 @@ mod tests {
     #[test]
     fn the_demo_has_its_flag() {
         let cli = Cli::try_parse_from(["imd", "demo", "--keep"]).unwrap();
-        assert!(matches!(cli.command, Some(Command::Demo { keep: true })));
+        assert!(matches!(cli.command, Some(Command::Demo { keep: true, .. })));
+    }
+
+    #[test]
+    fn the_small_broker_listens_on_the_loopback_alone() {
+        let listen = |address| Cli::try_parse_from(["imd", "broker", "--listen", address]);
+        assert!(listen("127.0.0.1:0").is_ok());
+        for elsewhere in ["0.0.0.0:1883", "192.0.2.1:1883", "127.0.0.1", "[::]:1883", ""] {
+            let refused = listen(elsewhere).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{elsewhere}: {refused}");
+        }
+        let refused = Cli::try_parse_from(["imd", "broker", "--app-key", "a/b"]).unwrap_err();
+        assert!(refused.to_string().contains("a/b"), "{refused}");
     }
 }

@@ -30,6 +30,12 @@ pub fn unix_of(point: BootTime) -> UnixTime {
     UnixTime::from_millis(unix.as_millis().saturating_add(ahead).saturating_sub(behind))
 }
 
+/// The processor time this process has used.
+#[must_use]
+pub fn processor_time() -> Duration {
+    read(ClockId::ProcessCPUTime)
+}
+
 fn unix() -> UnixTime {
     UnixTime::from_millis(millis(read(ClockId::Realtime)))
 }

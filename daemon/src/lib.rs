@@ -3,6 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`cli`] | the daemon's command line, its log and its exit codes |
+//! | [`access`] | which apps may use it, and which app a process is |
 //! | [`config`], [`paths`], [`locks`] | what the person wrote, where things are, who may run |
 //! | [`clock`] | the one place that reads a clock |
 //! | [`link`] | the one task that drives the core and the server connection |
@@ -10,8 +11,10 @@
 //! | [`hub`] | what the world sees: the status with its generation, the bound apps |
 //! | [`rpc`] | the socket and the gRPC services: thin |
 //! | [`lifecycle`] | start, signals, systemd, the orderly stop |
+//! | `manual` | man pages and completions from a command line's definition |
 //! | [`demo`] | `imd demo` and its small broker |
 
+pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -20,6 +23,7 @@ pub mod hub;
 pub mod lifecycle;
 pub mod link;
 pub mod locks;
+mod manual;
 pub mod paths;
 pub mod rpc;
 pub mod store;

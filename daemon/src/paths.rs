@@ -193,6 +193,25 @@ pub fn private_directory(what: &'static str, path: &Path) -> Result<(), PathErro
     check_private(what, path, &found, rustix::process::geteuid().as_raw())
 }
 
+/// As [`private_directory`], but makes nothing.
+///
+/// # Errors
+/// As [`Paths::make_directories`]; a directory that is not there is [`PathError::Directory`].
+pub fn check_directory(what: &'static str, path: &Path) -> Result<(), PathError> {
+    let found = std::fs::metadata(path).map_err(|source| PathError::Directory {
+        what,
+        path: path.to_owned(),
+        source,
+    })?;
+    if !found.is_dir() {
+        return Err(PathError::NotADirectory {
+            what,
+            path: path.to_owned(),
+        });
+    }
+    check_private(what, path, &found, rustix::process::geteuid().as_raw())
+}
+
 fn check_private(what: &'static str, path: &Path, found: &Metadata, us: u32) -> Result<(), PathError> {
     if found.uid() != us {
         return Err(PathError::ForeignDirectory {

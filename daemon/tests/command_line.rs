@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -367,4 +367,28 @@ fn the_log_has_no_colours_where_nobody_sees_them() {
     daemon.signal(rustix::process::Signal::TERM);
     let (_, log) = daemon.ended();
     assert!(log.contains("INFO") && !log.contains('\x1b'), "{log}");
+}
+
+#[test]
+fn the_small_broker_says_where_it_is_and_ends_with_a_signal() {
+    let home = Home::new();
+    let mut broker = Daemon(home.imd(&["broker"]).spawn().unwrap());
+    let mut output = BufReader::new(broker.0.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let hello: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = hello["url"].as_str().unwrap().strip_prefix("mqtt://").unwrap();
+    std::net::TcpStream::connect(address).unwrap();
+    assert_eq!(hello["app_key"], "testing");
+    assert!(!hello["secret"].as_str().unwrap().is_empty());
+    broker.signal(rustix::process::Signal::TERM);
+    assert_eq!(broker.ended().0, Some(0));
+    let left: Vec<_> = fs::read_dir(home.dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 2, "it keeps nothing on disk: {left:?}");
+}
+
+#[test]
+fn a_process_that_is_not_the_parent_is_none_to_die_with() {
+    let home = Home::new();
+    refused(&mut home.imd(&["--die-with-parent", "1"]), 1, &["not its parent"]);
 }

@@ -34,10 +34,26 @@ pub fn to_status(code: Code, text: impl Into<String>) -> Status {
 /// The code a status carries; for a status the transport made, the code that says so.
 #[must_use]
 pub fn from_status(status: &Status) -> Failure {
+    let Some(code) = carried(status) else {
+        return Failure {
+            code: from_transport(status),
+            text: transport_text(status),
+        };
+    };
     Failure {
-        code: carried(status).unwrap_or_else(|| from_transport(status)),
+        code,
         text: status.message().to_owned(),
     }
+}
+
+/// A daemon says nothing about a call that it does not know: its gRPC server does, and not to a person.
+fn transport_text(status: &Status) -> String {
+    if status.code() == tonic::Code::Unimplemented {
+        return "the daemon does not know this call: it is older than the app's library. Upgrade imd and start it \
+                again"
+            .to_owned();
+    }
+    status.message().to_owned()
 }
 
 /// Whether the daemon itself made this status: only then it has certainly seen the call.
@@ -135,6 +151,13 @@ mod tests {
         fn any_number_survives_the_round_trip(number: i32) {
             round_trip(Code(number));
         }
+    }
+
+    #[test]
+    fn a_call_the_daemon_does_not_know_is_version_skew_with_the_mend() {
+        let failure = from_status(&Status::unimplemented(""));
+        assert_eq!(failure.code, Code::IMD_VERSION_SKEW);
+        assert!(failure.text.contains("Upgrade imd"), "{}", failure.text);
     }
 
     #[test]

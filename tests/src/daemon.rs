@@ -193,21 +193,12 @@ impl Daemon {
         let copy = log.try_clone().expect("a file can be shared");
         command.stdin(Stdio::null()).stdout(copy).stderr(log);
     }
-
-    fn unexpected_errors(&self) -> Vec<String> {
-        self.log()
-            .lines()
-            .filter(|line| is_error(line))
-            .filter(|line| !self.expected_errors.iter().any(|text| line.contains(text)))
-            .map(str::to_owned)
-            .collect()
-    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill9();
-        let errors = self.unexpected_errors();
+        let errors = unexpected_errors(&self.log(), &self.expected_errors);
         if std::thread::panicking() {
             let log = self.log();
             let tail = log.lines().rev().take(60).collect::<Vec<_>>();
@@ -231,6 +222,15 @@ pub fn config(url: &str, link: &str) -> String {
         let _ = write!(text, "\n[link]\n{link}\n");
     }
     text
+}
+
+/// The lines of a log that fail a test.
+pub(crate) fn unexpected_errors(log: &str, expected: &[String]) -> Vec<String> {
+    log.lines()
+        .filter(|line| is_error(line))
+        .filter(|line| !expected.iter().any(|text| line.contains(text)))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The level is the first word of a line, or the second after the time.

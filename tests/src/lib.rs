@@ -6,7 +6,9 @@
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
+//! | [`supervisor`] | a service manager that does what systemd does |
 //! | [`rpc`] | an app that speaks plain gRPC |
+//! | [`raw`] | bytes on the socket that no library would send |
 //! | [`token`] | tokens as an app's server makes them |
 //! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
 //! | [`progress`] | what a long run says meanwhile |
@@ -29,9 +31,11 @@ pub mod port;
 pub mod process;
 pub mod progress;
 pub mod proxy;
+pub mod raw;
 pub mod rpc;
 pub mod scripted;
 pub mod sources;
+pub mod supervisor;
 pub mod token;
 pub mod wait;
 

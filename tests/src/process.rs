@@ -60,11 +60,24 @@ impl Process {
     /// When it has ended.
     #[must_use]
     pub fn peak_memory_mb(&self) -> u64 {
+        self.memory("VmHWM:") / 1024
+    }
+
+    /// The memory it has, in kB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn memory_kb(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, row: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).expect("a running process has a status");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kilobytes.expect("a running process has a VmHWM") / 1024
+        let value = status.lines().find_map(|line| line.strip_prefix(row));
+        let kilobytes = value.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok());
+        kilobytes.expect("a running process has its memory in its status")
     }
 
     /// SIGKILL, and waits for the end.

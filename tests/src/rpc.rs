@@ -108,7 +108,7 @@ impl Rpc {
     /// # Errors
     /// What the daemon answers, or that it does not.
     pub fn status_changes(&self) -> Result<Vec<StatusChange>, Failure> {
-        let request = ListStatusChangesRequest {};
+        let request = ListStatusChangesRequest::default();
         let answer = self.wait(async { self.admin().list_status_changes(request).await })?;
         Ok(answer.into_inner().changes)
     }

@@ -39,7 +39,7 @@ pub fn with_endings(endings: &[&str]) -> Vec<Source> {
                 .to_string_lossy()
                 .into_owned();
             if path.is_dir() {
-                if name != "target" && name != ".git" {
+                if !["target", ".git", "node_modules"].contains(&&*name) {
                     left.push(path);
                 }
             } else if endings.iter().any(|ending| name.ends_with(ending)) {

@@ -1,5 +1,7 @@
 //! An app with one client for its life, and the real daemon that dies in every way.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use imd_client::{

@@ -70,27 +70,15 @@ impl Feed {
             match &mut self.stage {
                 Stage::New => {
                     let link = self.shared.uplink.next(None).await;
-                    let permit = match link.permit(NAME) {
-                        Ok(permit) => Ok(permit),
-                        Err(error) if error.is_loss() => Err(link.clone()),
+                    self.stage = match self.begin(&link).await {
+                        Ok(pages) => Stage::Open(pages),
+                        Err(error) if error.is_loss() => Stage::Broken(link),
                         Err(error) => return Err(error),
-                    };
-                    self.stage = match permit {
-                        Err(link) => Stage::Broken(link),
-                        Ok(permit) => match self.open(&link, permit).await {
-                            Ok(pages) => Stage::Open(pages),
-                            Err(error) if error.is_loss() => Stage::Broken(link),
-                            Err(error) => return Err(error),
-                        },
                     };
                 }
                 Stage::Broken(link) => {
                     let link = self.shared.uplink.retry(link).await;
-                    let pages = match link.turn(NAME).await {
-                        Ok(permit) => self.open(&link, permit).await,
-                        Err(error) => Err(error),
-                    };
-                    self.stage = match pages {
+                    self.stage = match self.resume(&link).await {
                         Ok(pages) => Stage::Open(pages),
                         Err(error) if is_passing(&error) => Stage::Broken(link),
                         Err(error) => return Err(error),
@@ -123,6 +111,18 @@ impl Feed {
                 }
             }
         }
+    }
+
+    /// As one of the app's calls.
+    async fn begin(&self, link: &Arc<Link>) -> Result<Box<Pages>, Error> {
+        let permit = link.permit(NAME)?;
+        self.open(link, permit).await
+    }
+
+    /// By the library itself, which waits for its turn.
+    async fn resume(&self, link: &Arc<Link>) -> Result<Box<Pages>, Error> {
+        let permit = link.turn(NAME).await?;
+        self.open(link, permit).await
     }
 
     async fn open(&self, link: &Arc<Link>, permit: OwnedSemaphorePermit) -> Result<Box<Pages>, Error> {

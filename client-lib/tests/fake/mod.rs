@@ -53,6 +53,7 @@ pub(crate) struct Script {
     pub(crate) refused: Arc<Mutex<Vec<(&'static str, Code)>>>,
     pub(crate) findings: Arc<Mutex<Vec<v1::Finding>>>,
     pub(crate) changes: Arc<Mutex<Vec<v1::StatusChange>>>,
+    pub(crate) runs: Arc<Mutex<Vec<v1::DaemonRun>>>,
     /// The calls that have come, by name.
     pub(crate) calls: watch::Sender<Vec<String>>,
     pub(crate) connects: Arc<Mutex<Vec<v1::ConnectRequest>>>,
@@ -81,6 +82,7 @@ impl Default for Script {
             refused: Arc::default(),
             findings: Arc::default(),
             changes: Arc::default(),
+            runs: Arc::default(),
             calls: watch::Sender::default(),
             connects: Arc::default(),
             app_keys: Arc::default(),
@@ -213,12 +215,14 @@ impl Script {
     }
 
     async fn enter(&self, name: &'static str) -> Result<(), Status> {
-        self.calls.send_modify(|calls| calls.push(name.to_owned()));
+        // What a test says after it has heard of a call is for the next one.
         let refused = self.refused.lock().unwrap().clone();
+        let is_silent = self.silent.lock().unwrap().contains(&name);
+        self.calls.send_modify(|calls| calls.push(name.to_owned()));
         if let Some((_, code)) = refused.iter().find(|(call, _)| *call == name) {
             return Err(to_status(*code, "as the test says"));
         }
-        if self.silent.lock().unwrap().contains(&name) {
+        if is_silent {
             std::future::pending::<()>().await;
         }
         Ok(())
@@ -227,6 +231,8 @@ impl Script {
     /// After a call has been carried out.
     async fn leave(&self, name: &'static str) {
         if self.unanswered.lock().unwrap().contains(&name) {
+            self.calls
+                .send_modify(|calls| calls.push(format!("{name} unanswered")));
             std::future::pending::<()>().await;
         }
     }
@@ -414,8 +420,8 @@ impl SessionService for Script {
         let binding = request.metadata().get(imd_proto::BINDING_METADATA);
         let binding = binding.map_or("none", |binding| binding.to_str().unwrap());
         self.bindings.lock().unwrap().push(binding.to_owned());
-        self.enter("Connect").await?;
         let connect = self.connect.lock().unwrap().clone();
+        self.enter("Connect").await?;
         let (events, stops) = match connect {
             Connect::Refuse(code, text) => return Err(to_status(code, text)),
             Connect::Play(events) => (events, false),
@@ -512,6 +518,8 @@ impl AdminService for Script {
             }),
             app_key: "demo".to_owned(),
             connect_phase: v1::ConnectPhase::Succeeded.into(),
+            lag: Some(3),
+            subscriptions: 1,
         };
         Ok(Response::new(v1::ListAppsResponse { apps: vec![app] }))
     }
@@ -523,7 +531,17 @@ impl AdminService for Script {
         self.enter("ListStatusChanges").await?;
         drop(self.frozen.lock());
         let changes = self.changes.lock().unwrap().clone();
-        Ok(Response::new(v1::ListStatusChangesResponse { changes }))
+        let runs = self.runs.lock().unwrap().clone();
+        Ok(Response::new(v1::ListStatusChangesResponse { changes, runs }))
+    }
+
+    async fn get_metrics(
+        &self,
+        _: Request<v1::GetMetricsRequest>,
+    ) -> Result<Response<v1::GetMetricsResponse>, Status> {
+        self.enter("GetMetrics").await?;
+        let open_metrics = "# TYPE a counter\n# HELP a x\na_total{code=\"-1\"} 2\n# EOF\n".to_owned();
+        Ok(Response::new(v1::GetMetricsResponse { open_metrics }))
     }
 
     async fn diagnose(

@@ -20,7 +20,7 @@ fn a_daemon_killed_between_a_message_and_its_answer_has_it_once() {
     daemon.script.swallow("SendMessage");
     let client = client(&daemon);
     let sending = client.send_text("bob", "hello");
-    daemon.script.wait_for_call("SendMessage");
+    daemon.script.wait_for_call("SendMessage unanswered");
     daemon.script.behave();
     daemon.restart();
     assert_eq!(wait(sending.accepted()).unwrap().uid, sending.uid());

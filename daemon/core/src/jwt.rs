@@ -16,7 +16,14 @@ pub struct Claims {
     pub app: Option<String>,
     /// When the token ends, in seconds since 1970.
     exp: Option<f64>,
+    /// When it was made.
+    iat: Option<f64>,
+    /// Before which it is not good.
+    nbf: Option<f64>,
 }
+
+/// Two machines' clocks may differ by so much.
+const TOLERANCE_SECONDS: f64 = 300.0;
 
 impl Claims {
     /// The claims of a token; `None` where it is opaque.
@@ -36,14 +43,33 @@ impl Claims {
     /// Whether `exp` is past by more than five minutes, which two machines' clocks may differ by.
     #[must_use]
     pub fn has_expired(&self, now: UnixTime) -> bool {
-        const TOLERANCE_SECONDS: f64 = 300.0;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "milliseconds since 1970 fit in 53 bits"
-        )]
-        let now = now.as_millis() as f64 / 1000.0;
-        self.exp.is_some_and(|exp| exp + TOLERANCE_SECONDS < now)
+        self.exp.is_some_and(|exp| exp + TOLERANCE_SECONDS < seconds(now))
     }
+
+    /// By how many seconds `iat` or `nbf` is in the future, if by more than five minutes: then this machine's
+    /// clock is behind.
+    #[must_use]
+    pub fn ahead_of(&self, now: UnixTime) -> Option<u64> {
+        let latest = [self.iat, self.nbf]
+            .into_iter()
+            .flatten()
+            .fold(f64::MIN, f64::max);
+        let ahead = latest - seconds(now);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is positive, and a cast from a larger one gives the largest"
+        )]
+        (ahead > TOLERANCE_SECONDS).then_some(ahead as u64)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 fit in 53 bits"
+)]
+fn seconds(time: UnixTime) -> f64 {
+    time.as_millis() as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -62,6 +88,24 @@ mod tests {
         assert_eq!(claims.app.as_deref(), Some("demo"));
         assert!(!claims.has_expired(UnixTime::from_millis(1_300_000)));
         assert!(claims.has_expired(UnixTime::from_millis(1_300_001)));
+    }
+
+    #[test]
+    fn a_token_from_the_future_tells_that_the_clock_is_behind() {
+        let now = UnixTime::from_millis(1_000_000);
+        for (payload, ahead) in [
+            (r#"{"iat":1000}"#, None),
+            (r#"{"iat":1300}"#, None),
+            (r#"{"iat":1400}"#, Some(400)),
+            (r#"{"iat":900,"nbf":5000}"#, Some(4000)),
+            (r#"{"exp":9000}"#, None),
+        ] {
+            assert_eq!(
+                Claims::read(&jwt(payload)).unwrap().ahead_of(now),
+                ahead,
+                "{payload}"
+            );
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) enum Login {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AppsTable {
-    pub(super) allow: Option<Spanned<Vec<String>>>,
+    pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// `apps.d/*.toml`: the server of one app, shipped by its package.

@@ -20,6 +20,7 @@ use file::{AppFile, MainFile, ServerTable, Source};
 use reader::Reader;
 use server_url::Plaintext;
 
+use crate::access::AllowList;
 use crate::paths::ConfigPath;
 
 const DEFAULT_KEEP_ALIVE: i64 = 30;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub remember: bool,
     /// Whether a server elsewhere may be reached without encryption.
     pub plaintext: bool,
+    /// The apps that may use the daemon; `None`: all of the user's.
+    pub allow: Option<AllowList>,
 }
 
 impl Settings {
@@ -139,6 +142,7 @@ fn read_main(config: &ConfigPath, errors: &mut Vec<ConfigError>) -> MainSettings
             login: LoginPolicy::default(),
             remember: true,
             plaintext: false,
+            allow: None,
         },
         plaintext: Plaintext::LoopbackOnly,
     };
@@ -192,7 +196,11 @@ fn read_main(config: &ConfigPath, errors: &mut Vec<ConfigError>) -> MainSettings
             });
     reader.proxy(&proxy);
     reader.link(&link, &mut found.settings);
-    reader.apps(&apps);
+    let entries = reader.apps(&apps);
+    found.settings.allow = (!entries.is_empty()).then(|| AllowList {
+        entries,
+        file: path.to_owned(),
+    });
     found
 }
 

@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::file::{AppsTable, LinkTable, Login, ProxyTable, Source};
 use super::server_url::{self, Plaintext, without_user_info};
 use super::{Settings, seconds};
+use crate::access::Entry;
 
 /// Seconds until a dead server is noticed, about; below 5 s a busy link looks dead.
 const KEEP_ALIVE: RangeInclusive<i64> = 5..=3600;
@@ -119,27 +120,25 @@ impl Reader<'_> {
         settings.remember = link.remember.unwrap_or(settings.remember);
     }
 
-    pub(super) fn apps(&mut self, apps: &AppsTable) {
-        if let Some(allow) = &apps.allow {
-            let wrong: Vec<_> = allow
-                .get_ref()
-                .iter()
-                .filter(|entry| {
-                    !["exe:", "flatpak:", "unit:"]
-                        .iter()
-                        .any(|kind| entry.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()))
-                })
-                .collect();
-            if wrong.is_empty() {
-                self.unsupported(allow, "[apps] allow");
-            }
-            for entry in wrong {
-                self.fault(
-                    allow,
-                    format!("allow has {entry:?}, which does not begin with exe:, flatpak: or unit:"),
-                );
+    /// The entries of the list; none where there is no list, or a fault in it.
+    pub(super) fn apps(&mut self, apps: &AppsTable) -> Vec<Entry> {
+        let Some(allow) = &apps.allow else {
+            return Vec::new();
+        };
+        if allow.get_ref().is_empty() {
+            self.fault(
+                allow,
+                "allow is empty, which lets no app in: name at least one, or leave the key out to let in all",
+            );
+        }
+        let mut entries = Vec::new();
+        for written in allow.get_ref() {
+            match Entry::parse(written.get_ref()) {
+                Ok(entry) => entries.push(entry),
+                Err(why) => self.fault(written, format!("allow has {:?}: {why}", written.get_ref())),
             }
         }
+        entries
     }
 
     fn in_range(&mut self, key: &str, value: &Spanned<i64>, range: &RangeInclusive<i64>) -> Option<Duration> {

@@ -28,7 +28,14 @@ impl fmt::Display for Settings {
             LoginPolicy::Many => "many",
         };
         writeln!(f, "login           {login}")?;
-        write!(f, "remember        {}", self.remember)
+        writeln!(f, "remember        {}", self.remember)?;
+        match &self.allow {
+            None => write!(f, "allowed apps    all of this user's"),
+            Some(list) => {
+                let shown: Vec<_> = list.entries.iter().map(ToString::to_string).collect();
+                write!(f, "allowed apps    {}", shown.join(", "))
+            }
+        }
     }
 }
 

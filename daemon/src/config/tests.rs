@@ -166,7 +166,6 @@ fn what_this_version_cannot_do_is_refused_not_ignored() {
         ("[server]\nnav = \"https://im.example/nav\"\n", "nav"),
         ("[server]\nca_file = \"/etc/ca.pem\"\n", "ca_file"),
         ("[proxy]\nurl = \"socks5://localhost:1080\"\n", "[proxy] url"),
-        ("[apps]\nallow = [\"exe:/usr/bin/x\"]\n", "[apps] allow"),
     ] {
         refused(config, 2, &[what, "not supported by this version of imd"]);
     }
@@ -181,7 +180,26 @@ fn what_is_not_supported_is_validated_all_the_same() {
         2,
         &["socks5://", "ftp://x"],
     );
+}
+
+#[test]
+fn the_allowed_apps_are_read_and_each_fault_has_its_line() {
+    let allow = |config: &str| Files::new(config).load().unwrap().allow;
+    assert_eq!(allow("[apps]\n"), None);
+    let list = allow("[apps]\nallow = [\n  \"exe:/usr/bin/chat\",\n  \"unit:chat.service\",\n]\n").unwrap();
+    let entries: Vec<_> = list.entries.iter().map(ToString::to_string).collect();
+    assert_eq!(entries, ["exe:/usr/bin/chat", "unit:chat.service"]);
+    assert!(list.file.ends_with("imd.toml"));
+
     refused("[apps]\nallow = [\"chat\"]\n", 2, &["\"chat\"", "exe:"]);
+    refused("[apps]\nallow = []\n", 2, &["empty", "leave the key out"]);
+    refused(
+        "[apps]\nallow = [\n  \"exe:/usr/bin/chat\",\n  \"exe:/usr/bin/*\",\n]\n",
+        4,
+        &["exe:/usr/bin/*", "no pattern"],
+    );
+    refused("[apps]\nallow = \"exe:/usr/bin/chat\"\n", 2, &["sequence"]);
+    refused("[apps]\nallow = [7]\n", 2, &["string"]);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use imd_client::{Client, ConnectCallback, DatabaseOpenStatus, Error, Status, UserId};
+use imd_core::time::BootTime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
@@ -113,8 +115,8 @@ impl Daemon {
         self.process.as_ref().map_or(0, Child::id)
     }
 
-    /// Starts the daemon on the folders it has, and waits until it answers.
-    pub(crate) async fn start_again(&mut self) -> Result<(), Failed> {
+    /// Starts the daemon on the folders it has, and waits until it answers; when its socket listened.
+    pub(crate) async fn start_again(&mut self) -> Result<BootTime, Failed> {
         let name = self.name;
         let io = |error: std::io::Error| Failed::new(format!("{name}: {error}"));
         let program = std::env::current_exe().map_err(io)?;
@@ -124,6 +126,8 @@ impl Daemon {
             .open(&self.log)
             .map_err(io)?;
         let process = Command::new(program)
+            .arg("--die-with-parent")
+            .arg(std::process::id().to_string())
             .arg("--instance")
             .arg(name)
             .arg("--config")
@@ -139,7 +143,13 @@ impl Daemon {
             .spawn()
             .map_err(io)?;
         self.process = Some(process);
-        self.wait_until_it_answers().await
+        let socket = self.socket.clone();
+        let listened = tokio::task::spawn_blocking(move || wait_until_it_listens(&socket));
+        let listened = listened
+            .await
+            .map_err(|error| Failed::new(format!("{name}: {error}")))?;
+        self.wait_until_it_answers().await?;
+        Ok(listened)
     }
 
     /// Kills it with -9, and waits until it is gone.
@@ -185,6 +195,19 @@ impl Daemon {
     }
 }
 
+/// When somebody listens there; after the deadline at the latest, which the next step will tell.
+fn wait_until_it_listens(socket: &Path) -> BootTime {
+    let deadline = clock::now().boot + PATIENCE;
+    loop {
+        let tried = UnixStream::connect(socket);
+        let now = clock::now().boot;
+        if tried.is_ok() || now > deadline {
+            return now;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill9();
@@ -192,6 +215,7 @@ impl Drop for Daemon {
 }
 
 /// An app on a daemon.
+#[derive(Clone)]
 pub(crate) struct App {
     pub(crate) who: String,
     pub(crate) client: Client,

@@ -1,13 +1,16 @@
 //! The demo's story: every promise of the README about connecting, made to happen and checked.
 
+use std::path::Path;
 use std::time::Duration;
 
 use imd_client::{Code, ConnectOptions, ConnectionStatus};
 
 use super::broker::Sessions;
+use super::draw::drawing;
 use super::stage::{APP_KEY, App, Called, Daemon, Stage, next};
-use super::talk::talk;
+use super::talk::{Talk, talk};
 use super::timeline::Timeline;
+use crate::clock;
 
 /// A step that did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +23,12 @@ impl Failed {
     }
 }
 
-/// Plays the story; with `keep` everything is left running afterwards until Ctrl-C.
+/// Plays the story; with `keep` everything is left running afterwards until Ctrl-C. The daemon's death is drawn
+/// into the file `draw`, as SVG.
 ///
 /// # Errors
 /// The first step that did not happen.
-pub async fn run(keep: bool) -> Result<(), Failed> {
+pub async fn run(keep: bool, draw: Option<&Path>) -> Result<(), Failed> {
     let timeline = Timeline::start();
     let stage = Stage::build()?;
 
@@ -39,15 +43,19 @@ pub async fn run(keep: bool) -> Result<(), Failed> {
     once_only(&timeline, &stage, &apps).await?;
     let bobs = tokens(&timeline, &stage, &bob).await?;
     broker_dies(&timeline, &stage, &apps).await?;
-    let count = talk(&timeline, first(&apps)?, &bobs, &mut bob).await?;
+    let Talk { recording, count } = talk(&timeline, &stage, first(&apps)?, bobs, &mut bob).await?;
     let laptop = takeover(&timeline, &stage, &apps).await?;
 
     timeline.act(&format!("Every step was seen, in {:.1} s.", timeline.seconds()));
     if keep {
         leave_running(&timeline, &stage, &[&alice, &bob, &laptop]).await?;
     }
+    if let Some(file) = draw {
+        let drawn = drawing(&recording, &count, clock::now().unix);
+        std::fs::write(file, drawn).map_err(|error| Failed::new(format!("{}: {error}", file.display())))?;
+    }
     timeline.text(&format!("\n{count}"));
-    drop((apps, bobs));
+    drop(apps);
     Ok(())
 }
 

@@ -39,8 +39,12 @@ impl Timeline {
         self.line_at(self.seconds(), who, what);
     }
 
-    /// One thing that happened a moment ago.
-    pub(crate) fn line_at(&self, seconds: f64, who: &str, what: &str) {
+    /// One thing that happened at this point.
+    pub(crate) fn line_of(&self, point: BootTime, who: &str, what: &str) {
+        self.line_at(point.since(self.start).as_secs_f64(), who, what);
+    }
+
+    fn line_at(&self, seconds: f64, who: &str, what: &str) {
         if self.colours {
             say(&format!(
                 "  \x1b[2m{seconds:7.3} s\x1b[0m  \x1b[36m{who:<14}\x1b[0m {what}"

@@ -5,8 +5,8 @@ mod log;
 mod status;
 
 pub use apps::{AppRegistry, Binding, BoundApp, MAX_BOUND, TooManyApps};
-pub use log::{Cursor, EventLog, LogError, LogSource, News, Start, Subscription};
-pub use status::{Published, StatusBoard};
+pub use log::{Cursor, EventLog, Lag, LogError, LogSource, News, Start, Subscription};
+pub use status::{Published, StatusBoard, StatusCounts};
 
 /// The hub's parts, shared by the link (which writes) and rpc (which reads).
 #[derive(Default)]

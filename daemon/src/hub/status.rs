@@ -1,8 +1,8 @@
 //! The status as one value with a generation. A reader gets the newest value first and may skip those
 //! between; the history keeps the last 1,000.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use imd_core::io::{ConnectionStatus, Network, OfflineSync, Status};
 use imd_core::time::UnixTime;
@@ -13,6 +13,9 @@ use crate::clock;
 /// How many changes the history keeps.
 const HISTORY: usize = 1000;
 
+/// How many codes are counted apart: a server may make up any number.
+const CODES: usize = 64;
+
 /// A published status and when it was published.
 #[derive(Clone, Debug)]
 pub struct Published {
@@ -20,10 +23,52 @@ pub struct Published {
     pub changed: UnixTime,
 }
 
+/// Counted since the start of the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusCounts {
+    /// Attempts to connect.
+    pub attempts: u64,
+    /// Times that CONNECTED was reached.
+    pub connected: u64,
+    /// Failed attempts and ended connections, by their code.
+    pub ends: BTreeMap<i32, u64>,
+    /// Those of further codes than are counted apart.
+    pub other_ends: u64,
+}
+
+impl StatusCounts {
+    fn count(&mut self, before: &Status, after: &Status) {
+        let is_another = before.status != after.status;
+        let is_connecting = after.status == ConnectionStatus::Connecting;
+        if is_connecting && after.attempt > 0 && (is_another || before.attempt != after.attempt) {
+            self.attempts += 1;
+        }
+        if is_another && after.status == ConnectionStatus::Connected {
+            self.connected += 1;
+        }
+        let has_ended = is_another && !is_connecting && after.status != ConnectionStatus::Connected;
+        if let Some(code) = after.last_code.filter(|_| has_ended) {
+            let is_counted = self.ends.len() < CODES || self.ends.contains_key(&code.0);
+            let count = if is_counted {
+                self.ends.entry(code.0).or_default()
+            } else {
+                &mut self.other_ends
+            };
+            *count += 1;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Past {
+    history: VecDeque<Arc<Published>>,
+    counts: StatusCounts,
+}
+
 /// Where the link publishes and everybody reads.
 pub struct StatusBoard {
     newest: watch::Sender<Arc<Published>>,
-    history: Mutex<VecDeque<Arc<Published>>>,
+    past: Mutex<Past>,
 }
 
 impl StatusBoard {
@@ -40,12 +85,13 @@ impl StatusBoard {
             status,
             changed: clock::now().unix,
         });
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if history.len() == HISTORY {
-            history.pop_front();
+        let mut past = self.past();
+        past.counts.count(&self.newest().status, &published.status);
+        if past.history.len() == HISTORY {
+            past.history.pop_front();
         }
-        history.push_back(Arc::clone(&published));
-        drop(history);
+        past.history.push_back(Arc::clone(&published));
+        drop(past);
         self.newest.send_replace(published);
     }
 
@@ -64,12 +110,31 @@ impl StatusBoard {
     /// The last changes, oldest first.
     #[must_use]
     pub fn history(&self) -> Vec<Arc<Published>> {
-        self.history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
+        self.past().history.iter().cloned().collect()
+    }
+
+    /// The changes of a later generation, oldest first: all of them, unless more than the history keeps have
+    /// come since.
+    #[must_use]
+    pub fn history_after(&self, generation: u64) -> Vec<Arc<Published>> {
+        let past = self.past();
+        let newer = past.history.iter().rev();
+        let mut newer: Vec<_> = newer
+            .take_while(|one| one.status.generation > generation)
             .cloned()
-            .collect()
+            .collect();
+        newer.reverse();
+        newer
+    }
+
+    /// What was counted since the start of the daemon.
+    #[must_use]
+    pub fn counts(&self) -> StatusCounts {
+        self.past().counts.clone()
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,7 +146,7 @@ impl Default for StatusBoard {
         });
         Self {
             newest: watch::Sender::new(first),
-            history: Mutex::default(),
+            past: Mutex::default(),
         }
     }
 }
@@ -135,6 +200,61 @@ mod tests {
         assert!(reader.has_changed().unwrap());
         assert_eq!(reader.borrow_and_update().status.generation, 5);
         assert!(!reader.has_changed().unwrap());
+    }
+
+    fn published(board: &StatusBoard, status: ConnectionStatus, attempt: u32, code: Option<i32>) {
+        board.publish(Status {
+            status,
+            attempt,
+            last_code: code.map(imd_core::Code),
+            ..numbered(1)
+        });
+    }
+
+    #[test]
+    fn attempts_connections_and_ends_are_counted() {
+        use ConnectionStatus::{Connected, Connecting, Suspend};
+        let board = StatusBoard::default();
+        for (status, attempt, code) in [
+            (Connecting, 0, None),
+            (Connecting, 1, None),
+            (Suspend, 1, Some(32_061)),
+            (Suspend, 1, Some(32_061)),
+            (Connecting, 2, Some(32_061)),
+            (Connected, 2, None),
+            (Suspend, 0, Some(30_011)),
+        ] {
+            published(&board, status, attempt, code);
+        }
+        let counts = board.counts();
+        assert_eq!((counts.attempts, counts.connected), (2, 1));
+        assert_eq!(counts.ends, BTreeMap::from([(30_011, 1), (32_061, 1)]));
+    }
+
+    #[test]
+    fn codes_that_a_server_makes_up_do_not_fill_the_memory() {
+        let board = StatusBoard::default();
+        for code in 0..1000 {
+            published(&board, ConnectionStatus::Suspend, 1, Some(code));
+            published(&board, ConnectionStatus::Connecting, 1, Some(code));
+        }
+        let counts = board.counts();
+        assert_eq!((counts.ends.len(), counts.other_ends), (CODES, 1000 - 64));
+    }
+
+    #[test]
+    fn whoever_writes_the_history_down_goes_on_where_he_was() {
+        let board = StatusBoard::default();
+        for generation in 1..=5 {
+            board.publish(numbered(generation));
+        }
+        let after = |generation| {
+            let newer = board.history_after(generation);
+            newer.iter().map(|one| one.status.generation).collect::<Vec<_>>()
+        };
+        assert_eq!(after(0), [1, 2, 3, 4, 5]);
+        assert_eq!(after(3), [4, 5]);
+        assert!(after(5).is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What `imctl doctor` is told from inside: configuration, database, token, server, and at the broker what
 //! it must refuse.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imd_core::account::Token;
@@ -14,7 +15,10 @@ use crate::config::Settings;
 use crate::link::Vault as _;
 use crate::link::probe::{self, Answer, Outcome};
 use crate::rpc::{Diagnose, Finding, Verdict};
-use crate::store::{AccountCheck, QuickCheck};
+use crate::store::{AccountCheck, AccountReport, QuickCheck};
+
+/// Two machines' clocks may differ by so many seconds.
+const CLOCK_TOLERANCE: i64 = 300;
 
 /// A disk with less than this is about to stop the store.
 const LITTLE_DISK: u64 = 100 * 1024 * 1024;
@@ -23,6 +27,7 @@ const LITTLE_DISK: u64 = 100 * 1024 * 1024;
 pub(super) struct Doctor {
     pub(super) settings: Arc<Settings>,
     pub(super) rows: StoreRows,
+    pub(super) session_file: PathBuf,
 }
 
 #[tonic::async_trait]
@@ -32,7 +37,8 @@ impl Diagnose for Doctor {
         findings.extend(self.store().await);
         let remembered = self.rows.remembered();
         findings.push(token(remembered.as_ref()));
-        let servers = self.servers(remembered.as_ref());
+        findings.push(clock(remembered.as_ref(), &self.session_file));
+        let servers = servers(&self.settings, remembered.as_ref());
         for server in &servers {
             findings.push(reach(server).await);
         }
@@ -43,7 +49,7 @@ impl Diagnose for Doctor {
     }
 }
 
-fn finding(
+pub(super) fn finding(
     check: &'static str,
     verdict: Verdict,
     text: impl Into<String>,
@@ -107,16 +113,24 @@ impl Doctor {
             )],
             Ok(check) => {
                 let full = self.rows.storage_full().borrow().clone();
-                vec![disk(&check, full), database(&check)]
+                store_findings(&check, full)
             }
         }
     }
+}
 
-    fn servers(&self, remembered: Option<&Remembered>) -> Vec<Server> {
-        let own = remembered.and_then(|remembered| self.settings.app_servers.get(&remembered.app_key));
-        let list = own.or(self.settings.default_servers.as_ref());
-        list.map(|list| list.servers.clone()).unwrap_or_default()
-    }
+/// The servers that would be dialled.
+pub(super) fn servers(settings: &Settings, remembered: Option<&Remembered>) -> Vec<Server> {
+    let own = remembered.and_then(|remembered| settings.app_servers.get(&remembered.app_key));
+    let list = own.or(settings.default_servers.as_ref());
+    list.map(|list| list.servers.clone()).unwrap_or_default()
+}
+
+/// `full`: why what comes in cannot be stored.
+pub(super) fn store_findings(check: &AccountCheck, full: Option<String>) -> Vec<Finding> {
+    let mut findings = vec![disk(check, full), database(check)];
+    findings.extend(check.account.as_ref().map(kept_aside));
+    findings
 }
 
 /// `full`: why what comes in cannot be stored.
@@ -176,7 +190,89 @@ fn database(check: &AccountCheck) -> Finding {
     }
 }
 
-fn token(remembered: Option<&Remembered>) -> Finding {
+/// What came in and could not be read, and databases that were damaged.
+fn kept_aside(account: &AccountReport) -> Finding {
+    let name = "kept_aside";
+    let unreadable = account.unreadable;
+    let shown: Vec<_> = account
+        .kept_aside
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    match (unreadable, shown.as_slice()) {
+        (0, []) => finding(name, Verdict::Ok, "nothing was unreadable or damaged", ""),
+        (0, files) => finding(
+            name,
+            Verdict::Warning,
+            format!("damaged databases were kept aside: {}", files.join(", ")),
+            "What could be saved is in the new one. Report it; once nothing is missed, remove these files.",
+        ),
+        (count, files) => finding(
+            name,
+            Verdict::Warning,
+            format!(
+                "{count} messages could not be read and are kept aside in {}; damaged databases beside it: {}",
+                account.path.display(),
+                files.len()
+            ),
+            "Somebody sends what is not of imd's format. To see from where: sqlite3 -readonly DATABASE 'SELECT topic, reason FROM unreadable'.",
+        ),
+    }
+}
+
+/// Whether this machine's clock can be right: there is no other clock to ask, but some times cannot lie in the
+/// future.
+pub(super) fn clock(remembered: Option<&Remembered>, session_file: &Path) -> Finding {
+    let name = "clock";
+    let now = clock::now().unix;
+    let token = remembered.and_then(|remembered| remembered.token.as_ref());
+    let issued = token
+        .and_then(Claims::read)
+        .and_then(|claims| claims.ahead_of(now));
+    let mend = "Set the clock: timedatectl set-ntp true.";
+    if let Some(seconds) = issued {
+        return finding(
+            name,
+            Verdict::Failed,
+            format!(
+                "by this machine's clock the token is made {seconds} s from now: the clock is that much behind"
+            ),
+            mend,
+        );
+    }
+    let program = std::env::current_exe().unwrap_or_default();
+    for (what, path) in [
+        ("the remembered session", session_file),
+        ("imd itself", program.as_path()),
+    ] {
+        let ahead = seconds_ahead(path, now.as_millis());
+        if let Some(seconds) = ahead.filter(|seconds| *seconds > CLOCK_TOLERANCE) {
+            return finding(
+                name,
+                Verdict::Warning,
+                format!(
+                    "by this machine's clock {what} was written {seconds} s from now: the clock is, or was, wrong"
+                ),
+                mend,
+            );
+        }
+    }
+    finding(
+        name,
+        Verdict::Ok,
+        "nothing there is of a later time than this machine's clock",
+        "",
+    )
+}
+
+/// By how much a file was written in the future.
+fn seconds_ahead(path: &Path, now_ms: i64) -> Option<i64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let written = std::fs::metadata(path).ok()?.mtime();
+    written.checked_sub(now_ms.div_euclid(1000))
+}
+
+pub(super) fn token(remembered: Option<&Remembered>) -> Finding {
     let Some(remembered) = remembered else {
         return finding("token", Verdict::Skipped, "no app has connected yet", "");
     };
@@ -204,21 +300,21 @@ fn token(remembered: Option<&Remembered>) -> Finding {
             "Get a new token and connect with it; or set the clock right.",
         );
     }
-    let user = claims
-        .sub
-        .map_or_else(|| "no user".to_owned(), |user| format!("{user:?}"));
-    let app = claims
-        .app
-        .map_or_else(|| "no App Key".to_owned(), |app| format!("App Key {app:?}"));
+    // Whose it is stands in the status; a finding may be sent to somebody.
+    let has = |claim: &Option<String>| if claim.is_some() { "with" } else { "without" };
     finding(
         "token",
         Verdict::Ok,
-        format!("a JWT for {user}, {app}, not expired"),
+        format!(
+            "a JWT {} a user id, {} an App Key, not expired",
+            has(&claims.sub),
+            has(&claims.app)
+        ),
         "",
     )
 }
 
-async fn reach(server: &Server) -> Finding {
+pub(super) async fn reach(server: &Server) -> Finding {
     match probe::reach(server).await {
         Ok(()) => finding("server", Verdict::Ok, format!("{server} can be reached"), ""),
         Err(fault) => finding(

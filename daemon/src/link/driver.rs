@@ -18,6 +18,7 @@ use std::time::Duration;
 use imd_core::Core;
 use imd_core::account::Account;
 use imd_core::io::{Action, Epoch, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
+use imd_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -61,6 +62,8 @@ pub struct Driver<V> {
     storage_full: watch::Receiver<Option<String>>,
     /// The connection that inbox and outbox know of.
     live: Option<Epoch>,
+    /// When the server was heard last, and on which connection.
+    heard: Option<(Epoch, BootTime)>,
     calls: Calls,
     stop: Stop,
 }
@@ -118,6 +121,7 @@ impl<V: Vault> Driver<V> {
             groups: BTreeMap::new(),
             group_changes: VecDeque::new(),
             live: None,
+            heard: None,
             calls: Calls::default(),
             stop: Stop::No,
         })
@@ -260,6 +264,20 @@ impl<V: Vault> Driver<V> {
             }
             Command::JoinGroup { group, answer } => self.change_group(group, true, answer),
             Command::QuitGroup { group, answer } => self.change_group(group, false, answer),
+            Command::LastHeard { answer } => {
+                let heard = match (&self.connection, self.heard) {
+                    (Connection::Up(up), Some((epoch, at))) if up.epoch == epoch => Some(at),
+                    (
+                        Connection::Up(_)
+                        | Connection::None
+                        | Connection::Dialing { .. }
+                        | Connection::Closing { .. },
+                        _,
+                    ) => None,
+                };
+                // Who asked may have gone.
+                let _: Result<(), _> = answer.send(heard);
+            }
             Command::Stop { done } => self.ask_to_stop(Some(done)),
         }
     }
@@ -348,7 +366,9 @@ impl<V: Vault> Driver<V> {
                     if count == 0 {
                         up.session.closed(!up.input.is_empty());
                     } else {
-                        up.session.received(clock::now(), &mut up.input);
+                        let now = clock::now();
+                        self.heard = Some((up.epoch, now.boot));
+                        up.session.received(now, &mut up.input);
                     }
                 }
                 self.tell_session();

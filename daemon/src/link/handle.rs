@@ -3,6 +3,7 @@
 use imd_core::ConnectPhase;
 use imd_core::account::AppKey;
 use imd_core::io::{Callback, ConnectRequest, InstanceId, Refusal, Request, Requester};
+use imd_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many commands may wait; a sender beyond that waits itself.
@@ -40,6 +41,10 @@ pub enum Command {
     QuitGroup {
         group: String,
         answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// When the server was heard last on the connection that is up.
+    LastHeard {
+        answer: oneshot::Sender<Option<BootTime>>,
     },
     /// End in order; answered when the server has been told.
     Stop { done: oneshot::Sender<()> },
@@ -144,6 +149,16 @@ impl Handle {
     pub async fn quit_group(&self, group: String) -> Result<Result<(), Refusal>, Stopped> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::QuitGroup { group, answer }).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// When the server was heard last on the connection that is up; `None` without one.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn last_heard(&self) -> Result<Option<BootTime>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::LastHeard { answer }).await?;
         answered.await.map_err(|_| Stopped)
     }
 

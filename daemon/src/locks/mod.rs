@@ -11,7 +11,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-pub use socket::{ServerSocket, SocketError, SocketGuard, open_socket};
+pub use socket::{HandedOver, ServerSocket, SocketError, SocketGuard, open_socket};
 
 /// Why a lock is not ours.
 #[derive(Debug, thiserror::Error)]

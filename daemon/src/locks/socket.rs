@@ -78,15 +78,92 @@ impl Drop for SocketGuard {
     }
 }
 
+/// The one socket of socket activation. It is kept for life, and lent out.
+pub struct HandedOver {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl HandedOver {
+    /// What systemd has handed over, if it has. To be called once, before anything else takes descriptors.
+    ///
+    /// # Errors
+    /// It is not one listening Unix socket with a path.
+    pub fn take() -> Result<Option<Self>, SocketError> {
+        let mut fds = sd_notify::listen_fds().map_err(|error| SocketError::HandedOver(error.to_string()))?;
+        let Some(fd) = fds.next() else { return Ok(None) };
+        if fds.next().is_some() {
+            return Err(SocketError::HandedOver(
+                "there is more than one; imd.socket must have one ListenStream".to_owned(),
+            ));
+        }
+        #[expect(
+            unsafe_code,
+            reason = "systemd's protocol names descriptors by number: LISTEN_PID says that these are ours, and \
+                      nobody else in this process has taken them"
+        )]
+        // SAFETY: see the reason above; the descriptor is open, or every use of it answers EBADF.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Self::new(fd).map(Some)
+    }
+
+    fn new(fd: OwnedFd) -> Result<Self, SocketError> {
+        let refused = |why: String| SocketError::HandedOver(why);
+        let listens = sockopt::socket_acceptconn(&fd).map_err(|error| refused(error.to_string()))?;
+        let kind = sockopt::socket_type(&fd).map_err(|error| refused(error.to_string()))?;
+        if !listens || kind != SocketType::STREAM {
+            return Err(refused("it is not a listening stream socket".to_owned()));
+        }
+        let address = rustix::net::getsockname(&fd).map_err(|error| refused(error.to_string()))?;
+        let address = SocketAddrUnix::try_from(address)
+            .map_err(|_| refused("it is not a Unix socket; ListenStream must be a path".to_owned()))?;
+        let path = address
+            .path()
+            .and_then(|path| path.to_str().ok().map(PathBuf::from))
+            .filter(|path| path.is_absolute())
+            .ok_or_else(|| refused("it has no path; ListenStream must be one".to_owned()))?;
+        Ok(Self { fd, path })
+    }
+
+    /// Where apps reach us.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Listens there, without the right to its name. Needs the runtime.
+    ///
+    /// # Errors
+    /// The system gives no descriptor.
+    pub fn listen(&self) -> Result<Listener, SocketError> {
+        let refused = |error: io::Error| SocketError::HandedOver(error.to_string());
+        let fd = self.fd.try_clone().map_err(refused)?;
+        Listener::try_from(fd).map_err(refused)
+    }
+}
+
 /// The socket systemd handed over, else the one at `path`, whose directory must be there. Needs the runtime.
 ///
 /// # Errors
 /// The lock is held; something else is in the socket's place, which is left as it is; or it cannot be made.
-pub fn open_socket(path: &Path) -> Result<ServerSocket, SocketError> {
-    if let Some(fd) = handed_over()? {
-        return adopt(fd);
+pub fn open_socket(path: &Path, handed_over: Option<&HandedOver>) -> Result<ServerSocket, SocketError> {
+    match handed_over {
+        Some(socket) => adopt(socket),
+        None => bind(path),
     }
-    bind(path)
+}
+
+fn adopt(socket: &HandedOver) -> Result<ServerSocket, SocketError> {
+    let path = socket.path.clone();
+    let lock = lock(&path)?;
+    let listener = socket.listen()?;
+    tracing::info!(path = %path.display(), "systemd handed over the socket");
+    let guard = SocketGuard {
+        path,
+        bound: None,
+        _lock: lock,
+    };
+    Ok(ServerSocket { listener, guard })
 }
 
 fn bind(path: &Path) -> Result<ServerSocket, SocketError> {
@@ -161,51 +238,6 @@ fn is_listened_on(path: &Path) -> io::Result<bool> {
         Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::PROTOTYPE) => Ok(true),
         Err(error) => Err(error.into()),
     }
-}
-
-/// The one socket of socket activation.
-fn handed_over() -> Result<Option<OwnedFd>, SocketError> {
-    let mut fds = sd_notify::listen_fds().map_err(|error| SocketError::HandedOver(error.to_string()))?;
-    let Some(fd) = fds.next() else { return Ok(None) };
-    if fds.next().is_some() {
-        return Err(SocketError::HandedOver(
-            "there is more than one; imd.socket must have one ListenStream".to_owned(),
-        ));
-    }
-    #[expect(
-        unsafe_code,
-        reason = "systemd's protocol names descriptors by number: LISTEN_PID says that these are ours, and nobody \
-                  else in this process has taken them"
-    )]
-    // SAFETY: see the reason above; the descriptor is open, or every use of it answers EBADF.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    Ok(Some(fd))
-}
-
-fn adopt(fd: OwnedFd) -> Result<ServerSocket, SocketError> {
-    let refused = |why: String| SocketError::HandedOver(why);
-    let listens = sockopt::socket_acceptconn(&fd).map_err(|error| refused(error.to_string()))?;
-    let kind = sockopt::socket_type(&fd).map_err(|error| refused(error.to_string()))?;
-    if !listens || kind != SocketType::STREAM {
-        return Err(refused("it is not a listening stream socket".to_owned()));
-    }
-    let address = rustix::net::getsockname(&fd).map_err(|error| refused(error.to_string()))?;
-    let address = SocketAddrUnix::try_from(address)
-        .map_err(|_| refused("it is not a Unix socket; ListenStream must be a path".to_owned()))?;
-    let path = address
-        .path()
-        .and_then(|path| path.to_str().ok().map(PathBuf::from))
-        .filter(|path| path.is_absolute())
-        .ok_or_else(|| refused("it has no path; ListenStream must be one".to_owned()))?;
-    let lock = lock(&path)?;
-    let listener = Listener::try_from(fd).map_err(|error| refused(error.to_string()))?;
-    tracing::info!(path = %path.display(), "systemd handed over the socket");
-    let guard = SocketGuard {
-        path,
-        bound: None,
-        _lock: lock,
-    };
-    Ok(ServerSocket { listener, guard })
 }
 
 fn inode(found: &Metadata) -> (u64, u64) {
@@ -320,13 +352,12 @@ mod tests {
     async fn a_handed_over_socket_keeps_its_name_when_we_go() {
         let (_dir, path) = place();
         let systemd = UnixListener::bind(&path).unwrap();
-        let socket = adopt(systemd.try_clone().unwrap().into()).unwrap();
+        let handed_over = HandedOver::new(systemd.into()).unwrap();
+        assert_eq!(handed_over.path(), path);
+        let socket = adopt(&handed_over).unwrap();
         assert!(socket.guard.is_handed_over());
         assert_eq!(socket.guard.path(), path);
-        assert!(
-            adopt(systemd.try_clone().unwrap().into()).is_err(),
-            "the lock is held"
-        );
+        assert!(adopt(&handed_over).is_err(), "the lock is held");
         drop(socket);
         UnixStream::connect(&path).unwrap();
     }
@@ -335,12 +366,12 @@ mod tests {
     async fn a_handed_over_descriptor_that_is_no_unix_listener_is_refused() {
         let (one, _two) = UnixStream::pair().unwrap();
         assert!(matches!(
-            adopt(one.into()).err(),
+            HandedOver::new(one.into()).err(),
             Some(SocketError::HandedOver(_))
         ));
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(matches!(
-            adopt(tcp.into()).err(),
+            HandedOver::new(tcp.into()).err(),
             Some(SocketError::HandedOver(_))
         ));
     }

@@ -20,6 +20,8 @@ use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
+use super::allowed::{AllowedApps, Standing};
+use crate::access::PeerProcess;
 use crate::clock;
 
 /// How long the accepting rests when the kernel has no descriptor or no memory for another connection.
@@ -53,11 +55,13 @@ impl Default for Limits {
 }
 
 /// Who is at the other end of a connection, as the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     pub pid: i32,
     /// Counts the connections of this run of the daemon.
     pub connection: u64,
+    /// Where there is a list of allowed apps: whether it is on it.
+    pub(super) standing: Option<Standing>,
 }
 
 /// Who may come in. Counts those who are.
@@ -73,6 +77,8 @@ struct Inside {
     connections: usize,
     by_process: BTreeMap<i32, usize>,
     refused: u64,
+    /// Not told to the log yet.
+    untold: u64,
     reported: Option<BootTime>,
 }
 
@@ -108,6 +114,11 @@ impl Admission {
         self.lock().connections
     }
 
+    /// How many connections were closed at once since the start.
+    pub(super) fn refused(&self) -> u64 {
+        self.lock().refused
+    }
+
     fn admit(self: &Arc<Self>, pid: i32, uid: u32) -> Result<Place, Unwelcome> {
         if uid != self.uid {
             return Err(Unwelcome::Stranger(uid));
@@ -127,7 +138,11 @@ impl Admission {
         let connection = self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(Place {
             admission: Arc::clone(self),
-            peer: Peer { pid, connection },
+            peer: Peer {
+                pid,
+                connection,
+                standing: None,
+            },
         })
     }
 
@@ -147,11 +162,12 @@ impl Admission {
         let now = clock::now().boot;
         let mut inside = self.lock();
         inside.refused += 1;
+        inside.untold += 1;
         if inside.reported.is_some_and(|last| now.since(last) < REPORT) {
             return;
         }
         inside.reported = Some(now);
-        let refused = std::mem::take(&mut inside.refused);
+        let refused = std::mem::take(&mut inside.untold);
         drop(inside);
         tracing::warn!(refused, %why, "a connection to the socket was refused");
     }
@@ -178,14 +194,20 @@ impl Drop for Place {
 pub(super) struct Incoming {
     listener: Listener,
     admission: Arc<Admission>,
+    allowed: Option<Arc<AllowedApps>>,
     rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
-    pub(super) fn new(listener: Listener, admission: Arc<Admission>) -> Self {
+    pub(super) fn new(
+        listener: Listener,
+        admission: Arc<Admission>,
+        allowed: Option<Arc<AllowedApps>>,
+    ) -> Self {
         Self {
             listener,
             admission,
+            allowed,
             rest: None,
         }
     }
@@ -195,7 +217,11 @@ impl Incoming {
         let (Some(pid), Some(uid)) = (peer.pid(), peer.euid()) else {
             return Err(io::Error::from(io::ErrorKind::Unsupported).into());
         };
-        let place = self.admission.admit(pid, uid)?;
+        let mut place = self.admission.admit(pid, uid)?;
+        if let Some(allowed) = &self.allowed {
+            let process = PeerProcess::of(stream.inner(), pid);
+            place.peer.standing = Some(allowed.look_up(pid, process));
+        }
         Ok(Connection::new(stream, place))
     }
 }
@@ -255,7 +281,7 @@ impl<S> Connected for Connection<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.place.peer
+        self.place.peer.clone()
     }
 }
 

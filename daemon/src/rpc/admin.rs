@@ -5,28 +5,54 @@ use std::time::Duration;
 
 use imd_core::ConnectPhase;
 use imd_core::account::AppKey;
+use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::admin_service_server::AdminService;
+use imd_proto::status::to_status;
 use imd_proto::{PROTOCOL, PROTOCOL_MIN};
 use tonic::{Request, Response, Status};
 
 use super::accept::Admission;
+use super::archive::{self, Archive};
 use super::arguments::words;
 use super::binding::Caller;
 use super::convert;
 use super::diagnose::{Diagnose, Finding, Verdict, own_findings};
+use super::metrics::{self, Readings};
 use super::server::{About, CAPABILITIES};
 use super::session::within_deadline;
 use super::stop::Stop;
-use crate::hub::{BoundApp, Hub};
+use super::timeline;
+use crate::hub::{BoundApp, EventLog, Hub, Lag};
 use crate::link;
+use crate::store::Figures;
 
 /// How long the checks may take, those at the broker included.
 const CHECKS: Duration = Duration::from_secs(30);
 
+/// What is on disk, and who follows it.
+pub(super) struct Stored {
+    pub(super) archive: Arc<dyn Archive>,
+    pub(super) log: EventLog,
+}
+
+impl Stored {
+    async fn figures(&self) -> Option<Figures> {
+        match self.archive.measure().await {
+            Ok(figures) => Some(figures),
+            Err(error) => {
+                tracing::warn!(%error, "the store's figures are missing");
+                None
+            }
+        }
+    }
+}
+
 pub(super) struct Admin {
     pub(super) link: link::Handle,
     pub(super) hub: Arc<Hub>,
+    /// `None`: the daemon cannot start, and has opened nothing.
+    pub(super) stored: Option<Stored>,
     pub(super) about: Arc<About>,
     pub(super) stop: Stop,
     pub(super) diagnose: Arc<dyn Diagnose>,
@@ -71,25 +97,73 @@ impl AdminService for Admin {
         _request: Request<v1::ListAppsRequest>,
     ) -> Result<Response<v1::ListAppsResponse>, Status> {
         let apps = within_deadline("ListApps", self.apps()).await?;
+        let lags = self.lags();
         Ok(Response::new(v1::ListAppsResponse {
             apps: apps
                 .into_iter()
-                .map(|(app, app_key, phase)| convert::app(&app, app_key.as_ref(), phase))
+                .map(|(app, app_key, phase)| {
+                    let its = lags.iter().filter(|lag| lag.app.as_ref() == Some(&app.instance));
+                    let its: Vec<u64> = its.map(|lag| lag.events).collect();
+                    convert::app(&app, app_key.as_ref(), phase, &its)
+                })
                 .collect(),
         }))
     }
 
     async fn list_status_changes(
         &self,
-        _request: Request<v1::ListStatusChangesRequest>,
+        request: Request<v1::ListStatusChangesRequest>,
     ) -> Result<Response<v1::ListStatusChangesResponse>, Status> {
-        let history = self.hub.status.history();
-        Ok(Response::new(v1::ListStatusChangesResponse {
-            changes: history
-                .iter()
-                .map(|change| convert::status_change(change))
-                .collect(),
-        }))
+        let Some(since) = request.into_inner().since else {
+            let history = self.hub.status.history();
+            return Ok(Response::new(v1::ListStatusChangesResponse {
+                changes: history
+                    .iter()
+                    .map(|change| convert::status_change(change, &self.about.run_id))
+                    .collect(),
+                runs: Vec::new(),
+            }));
+        };
+        let since = convert::millis(&since).ok_or_else(|| {
+            let text = "since is no time that a clock shows";
+            to_status(Code::BIZ_ERROR_INVALID_PARAMETER, text)
+        })?;
+        let notes = match &self.stored {
+            Some(stored) => {
+                archive::answered("ListStatusChanges", stored.archive.statuses_since(since)).await?
+            }
+            None => Vec::new(),
+        };
+        let memory = self.hub.status.history();
+        Ok(Response::new(timeline::assemble(
+            &self.about,
+            notes,
+            &memory,
+            since,
+        )))
+    }
+
+    async fn get_metrics(
+        &self,
+        _request: Request<v1::GetMetricsRequest>,
+    ) -> Result<Response<v1::GetMetricsResponse>, Status> {
+        let last_heard = within_deadline("GetMetrics", self.link.last_heard()).await?;
+        let store = match &self.stored {
+            Some(stored) => stored.figures().await,
+            None => None,
+        };
+        let open_metrics = metrics::render(&Readings {
+            about: &self.about,
+            status: &self.hub.status.newest(),
+            counts: self.hub.status.counts(),
+            last_heard,
+            apps: self.hub.apps.list().len(),
+            lags: self.lags(),
+            connections: self.admission.open(),
+            refused: self.admission.refused(),
+            store,
+        });
+        Ok(Response::new(v1::GetMetricsResponse { open_metrics }))
     }
 
     async fn diagnose(
@@ -109,6 +183,14 @@ impl AdminService for Admin {
 }
 
 impl Admin {
+    /// How far the subscriptions are behind.
+    fn lags(&self) -> Vec<Lag> {
+        self.stored
+            .as_ref()
+            .map(|stored| stored.log.lags())
+            .unwrap_or_default()
+    }
+
     async fn apps(&self) -> Result<Vec<(BoundApp, Option<AppKey>, ConnectPhase)>, link::Stopped> {
         let mut apps = Vec::new();
         for app in self.hub.apps.list() {

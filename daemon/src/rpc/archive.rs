@@ -8,11 +8,11 @@ use tonic::{Status, async_trait};
 
 use super::convert;
 use crate::hub::LogSource;
-use crate::store::StoreError;
 use crate::store::read::{ConversationChange, ConversationPage, ConversationToken, UpdateError};
 use crate::store::rows::{
     Conversation, ConversationKey, Group, Message, OutboxSize, Outgoing, Page, SendError,
 };
+use crate::store::{Figures, StatusNote, StoreError};
 
 /// How long the store may take to answer a call.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -80,6 +80,12 @@ pub trait Archive: LogSource {
     async fn delete_conversation(&self, key: ConversationKey, with_messages: bool) -> Result<(), StoreError>;
 
     async fn groups(&self) -> Result<Vec<Group>, StoreError>;
+
+    /// The status changes that were noted since then, by this run of the daemon and earlier ones.
+    async fn statuses_since(&self, time: i64) -> Result<Vec<StatusNote>, StoreError>;
+
+    /// What was counted, and how the store is.
+    async fn measure(&self) -> Result<Figures, StoreError>;
 }
 
 /// What the archive answers, within the deadline. Who has stopped waiting does not undo what was asked.

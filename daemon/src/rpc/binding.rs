@@ -58,7 +58,7 @@ impl Caller {
 /// # Errors
 /// A fault in imd: every connection says it.
 pub(super) fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer = request.extensions().get::<Peer>().cloned();
     peer.ok_or_else(|| {
         to_status(
             Code::IMD_INTERNAL,

@@ -7,10 +7,13 @@ use imd_proto::imd::v1::conversation_service_server::ConversationService;
 use tonic::{Request, Response, Status};
 
 use super::archive::{Archive, answered};
+use super::binding::peer;
+use super::budget::Budget;
 use super::{arguments, convert};
 
 pub(super) struct Conversations {
     pub(super) archive: Arc<dyn Archive>,
+    pub(super) pages: Budget,
 }
 
 #[tonic::async_trait]
@@ -19,11 +22,12 @@ impl ConversationService for Conversations {
         &self,
         request: Request<v1::ListConversationsRequest>,
     ) -> Result<Response<v1::ListConversationsResponse>, Status> {
+        let peer = peer(&request)?;
         let request = request.into_inner();
         let limit = arguments::limit(request.limit).map_err(convert::invalid)?;
         let after = arguments::page_token(&request.page_token).map_err(convert::invalid)?;
         let page = answered("ListConversations", self.archive.conversations(after, limit)).await?;
-        Ok(Response::new(convert::conversations(page)))
+        self.pages.answer(&peer, convert::conversations(page))
     }
 
     async fn get_conversation(

@@ -39,6 +39,20 @@ pub enum Verdict {
     Skipped,
 }
 
+impl Verdict {
+    /// For programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Failed => "FAILED",
+            Self::Insecure => "INSECURE",
+            Self::Skipped => "SKIPPED",
+        }
+    }
+}
+
 /// What rpc itself knows.
 pub(super) fn own_findings(hub: &Hub, admission: &Admission) -> Vec<Finding> {
     vec![apps(hub, admission), status(hub)]

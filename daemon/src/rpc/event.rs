@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::binding::Caller;
+use super::binding::{Caller, peer};
+use super::budget::{Budget, Held};
 use super::stop::Stop;
 use super::{archive, arguments, convert};
 use crate::hub::{EventLog, Hub, Start, Subscription};
@@ -31,6 +32,7 @@ pub(super) struct Events {
     pub(super) log: EventLog,
     pub(super) hub: Arc<Hub>,
     pub(super) goodbye: Stop,
+    pub(super) subscriptions: Budget,
 }
 
 #[tonic::async_trait]
@@ -41,9 +43,15 @@ impl EventService for Events {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let app = match Caller::of(&request, &self.hub)? {
+            Caller::Bound(app) => Some(app.instance),
+            Caller::Unbound(_) => None,
+        };
         let start = self.start(&request)?;
+        let held = self.subscriptions.take(&peer(&request)?, 1)?;
         let (answers, stream) = mpsc::channel(PAGES);
-        tokio::spawn(follow(self.log.subscribe(start), answers, self.goodbye.asked()));
+        let subscription = self.log.subscribe_for(app, start);
+        tokio::spawn(follow(subscription, answers, self.goodbye.asked(), held));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -91,6 +99,7 @@ async fn follow(
     mut subscription: Subscription,
     answers: mpsc::Sender<Answer>,
     goodbye: impl Future<Output = Arc<str>>,
+    _held: Held,
 ) {
     let mut goodbye = pin!(goodbye);
     while let Ok(turn) = answers.reserve().await {

@@ -10,11 +10,14 @@ use imd_proto::imd::v1::message_service_server::MessageService;
 use tonic::{Request, Response, Status};
 
 use super::archive::{Archive, SEARCH_DEADLINE, answered, answered_within};
+use super::binding::peer;
+use super::budget::Budget;
 use super::{arguments, convert};
 use crate::clock;
 
 pub(super) struct Messages {
     pub(super) archive: Arc<dyn Archive>,
+    pub(super) pages: Budget,
 }
 
 #[tonic::async_trait]
@@ -49,6 +52,7 @@ impl MessageService for Messages {
         &self,
         request: Request<v1::GetMessageRequest>,
     ) -> Result<Response<v1::GetMessageResponse>, Status> {
+        let peer = peer(&request)?;
         let (found, name) = match request.into_inner().id {
             Some(Id::Uid(uid)) => {
                 let uid = arguments::uid(&uid).map_err(convert::invalid)?;
@@ -70,15 +74,17 @@ impl MessageService for Messages {
             }
         };
         let message = found.ok_or_else(|| convert::not_found(format!("no message has the {name}")))?;
-        Ok(Response::new(v1::GetMessageResponse {
+        let answer = v1::GetMessageResponse {
             message: Some(convert::message(message)),
-        }))
+        };
+        self.pages.answer(&peer, answer)
     }
 
     async fn list_messages(
         &self,
         request: Request<v1::ListMessagesRequest>,
     ) -> Result<Response<v1::ListMessagesResponse>, Status> {
+        let peer = peer(&request)?;
         let request = request.into_inner();
         let key = arguments::conversation(request.conversation).map_err(convert::invalid)?;
         let (before, after) =
@@ -86,13 +92,15 @@ impl MessageService for Messages {
         let limit = arguments::limit(request.limit).map_err(convert::invalid)?;
         let history = self.archive.history(key, before, after, limit);
         let (messages, has_more) = convert::page(answered("ListMessages", history).await?);
-        Ok(Response::new(v1::ListMessagesResponse { messages, has_more }))
+        self.pages
+            .answer(&peer, v1::ListMessagesResponse { messages, has_more })
     }
 
     async fn search_messages(
         &self,
         request: Request<v1::SearchMessagesRequest>,
     ) -> Result<Response<v1::SearchMessagesResponse>, Status> {
+        let peer = peer(&request)?;
         let request = request.into_inner();
         let query = arguments::query(request.query).map_err(convert::invalid)?;
         let key = match request.conversation {
@@ -105,7 +113,8 @@ impl MessageService for Messages {
         let search = self.archive.search(query, key, before, limit);
         let page = answered_within(SEARCH_DEADLINE, "SearchMessages", search).await?;
         let (messages, has_more) = convert::page(page);
-        Ok(Response::new(v1::SearchMessagesResponse { messages, has_more }))
+        self.pages
+            .answer(&peer, v1::SearchMessagesResponse { messages, has_more })
     }
 
     async fn delete_messages(
@@ -123,11 +132,12 @@ impl MessageService for Messages {
         &self,
         request: Request<v1::ListOutboxRequest>,
     ) -> Result<Response<v1::ListOutboxResponse>, Status> {
+        let peer = peer(&request)?;
         let request = request.into_inner();
         let limit = arguments::limit(request.limit).map_err(convert::invalid)?;
         let after =
             arguments::message_id("after_message_id", request.after_message_id).map_err(convert::invalid)?;
         let outbox = answered("ListOutbox", self.archive.outbox(after, limit)).await?;
-        Ok(Response::new(convert::outbox(outbox)))
+        self.pages.answer(&peer, convert::outbox(outbox))
     }
 }

@@ -17,20 +17,23 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server as reflection;
 use tower::ServiceBuilder;
-use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::accept::{Admission, Incoming, Limits};
-use super::admin::Admin;
+use super::admin::{Admin, Stored};
+use super::allowed::{AllowedApps, AllowedLayer};
 use super::archive::Archive;
+use super::budget::{self, Budget, PAGES, SUBSCRIPTIONS};
 use super::conversation::Conversations;
 use super::diagnose::Diagnose;
 use super::event::Events;
 use super::group::Groups;
 use super::message::Messages;
 use super::panics;
+use super::requests::RequestsLayer;
 use super::session::Session;
 use super::stop::Stop;
+use crate::access::AllowList;
 use crate::hub::{EventLog, Hub};
 use crate::link;
 
@@ -44,11 +47,7 @@ pub const MAX_REQUEST: usize = 256 * 1024;
 const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// Calls and streams open at once on one connection; a client's further ones wait there.
-const STREAMS: u32 = 128;
-
-/// Requests that wait for their answer at once, on all connections together. A further one is refused
-/// with RESOURCE_EXHAUSTED, which reads as 90004. A stream counts until it has begun.
-const REQUESTS: usize = 1024;
+pub(super) const STREAMS: u32 = 128;
 
 /// What the health service answers for.
 const SERVICES: [&str; 6] = [
@@ -61,8 +60,8 @@ const SERVICES: [&str; 6] = [
 ];
 
 /// HTTP/2's ping to a silent client, and how long its answer may take.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
-const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(120);
+pub(super) const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long the streams have to say goodbye.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -90,6 +89,8 @@ pub struct Services {
     pub stop: Stop,
     pub diagnose: Arc<dyn Diagnose>,
     pub limits: Limits,
+    /// The apps that may use the daemon; `None`: all of the user's.
+    pub allow: Option<AllowList>,
 }
 
 /// Why the socket is not served.
@@ -117,39 +118,47 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         stop,
         diagnose,
         limits,
+        allow,
     } = services;
     let about = Arc::new(about);
     let admission = Arc::new(Admission::new(limits));
+    let allowed = allow.map(|list| Arc::new(AllowedApps::new(list)));
     let session = SessionServiceServer::new(Session {
         link: link.clone(),
         hub: Arc::clone(&hub),
         about: Arc::clone(&about),
         goodbye: goodbye.clone(),
     });
+    let pages = Budget::new("bytes of answers that have not been read", PAGES);
     let messages = MessageServiceServer::new(Messages {
         archive: Arc::clone(&archive),
+        pages: pages.clone(),
     });
     let conversations = ConversationServiceServer::new(Conversations {
         archive: Arc::clone(&archive),
+        pages,
     });
     let groups = GroupServiceServer::new(Groups {
         link: link.clone(),
         archive: Arc::clone(&archive),
     });
+    let log = EventLog::new(Arc::<dyn Archive>::clone(&archive));
     let events = EventServiceServer::new(Events {
-        log: EventLog::new(archive),
+        log: log.clone(),
         hub: Arc::clone(&hub),
         goodbye: goodbye.clone(),
+        subscriptions: Budget::new("subscriptions", SUBSCRIPTIONS),
     });
     let admin = AdminServiceServer::new(Admin {
         link,
         hub,
+        stored: Some(Stored { archive, log }),
         about,
         stop,
         diagnose,
         admission: Arc::clone(&admission),
     });
-    let (mut health, health_service) = tonic_health::server::health_reporter();
+    let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
@@ -160,9 +169,10 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         .http2_keepalive_timeout(Some(KEEP_ALIVE_ANSWER))
         .layer(
             ServiceBuilder::new()
-                .load_shed()
-                .layer(GlobalConcurrencyLimitLayer::new(REQUESTS))
                 .layer(CatchPanicLayer::custom(panics::answer))
+                .layer(RequestsLayer::default())
+                .map_response(budget::until_sent)
+                .option_layer(allowed.is_some().then_some(AllowedLayer))
                 .into_inner(),
         )
         .add_service(session.max_decoding_message_size(MAX_REQUEST))
@@ -178,11 +188,21 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
                 .build_v1alpha()?
                 .max_decoding_message_size(MAX_REQUEST),
         );
-    let incoming = Incoming::new(listener, Arc::clone(&admission));
+    let incoming = Incoming::new(listener, Arc::clone(&admission), allowed);
     let stopping = goodbye.asked();
     let served = router.serve_with_incoming_shutdown(incoming, async {
         stopping.await;
     });
+    until_drained(served, health, &admission, &goodbye).await
+}
+
+/// Serves to the end; from the goodbye on for [`DRAIN`] at most.
+pub(super) async fn until_drained(
+    served: impl Future<Output = Result<(), tonic::transport::Error>>,
+    mut health: HealthReporter,
+    admission: &Admission,
+    goodbye: &Stop,
+) -> Result<(), ServeError> {
     let drained = async {
         goodbye.asked().await;
         end_health(&mut health).await;
@@ -197,7 +217,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     Ok(())
 }
 
-fn descriptors() -> reflection::Builder<'static> {
+pub(super) fn descriptors() -> reflection::Builder<'static> {
     reflection::Builder::configure()
         .register_encoded_file_descriptor_set(imd_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -62,7 +62,14 @@ impl SessionService for Session {
             app_id: hello.app_id,
             pid: peer.pid,
         };
-        tracing::debug!(%app, instance = %hello.instance.0, connection = peer.connection, "bound");
+        tracing::debug!(
+            %app,
+            instance = %hello.instance.0,
+            connection = peer.connection,
+            protocol = hello.protocol,
+            capabilities = ?hello.capabilities,
+            "bound"
+        );
         let place = self.place(hello.instance, app, hello.app_version)?;
         let mut statuses = self.hub.status.watch();
         let first = v1::Hello {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use tokio::sync::oneshot;
 
+use super::account::AccountKey;
 use super::files;
 
 /// What the doctor is told of the store.
@@ -25,6 +26,10 @@ pub struct AccountReport {
     /// Bytes of the database and its log.
     pub size: u64,
     pub quick_check: QuickCheck,
+    /// How many messages came in that could not be read; 0 as well while the database cannot be.
+    pub unreadable: u64,
+    /// Damaged databases beside it.
+    pub kept_aside: Vec<PathBuf>,
 }
 
 /// What SQLite's own check says.
@@ -98,17 +103,59 @@ fn reply(
     database: Option<PathBuf>,
     check: impl FnOnce(&Path) -> QuickCheck,
 ) {
+    // An error means that nobody waits any more.
+    let _: Result<(), AccountCheck> = answer.send(report(data_dir, database, check));
+}
+
+fn report(
+    data_dir: &Path,
+    database: Option<PathBuf>,
+    check: impl FnOnce(&Path) -> QuickCheck,
+) -> AccountCheck {
     let account = database.map(|path| AccountReport {
         size: size(&path) + size(&files::with_suffix(&path, "-wal")),
+        unreadable: unreadable(&path),
+        kept_aside: kept_aside(&path),
         quick_check: check(&path),
         path,
     });
-    // An error means that nobody waits any more.
-    let _: Result<(), AccountCheck> = answer.send(AccountCheck {
+    AccountCheck {
         data_dir: data_dir.to_owned(),
         free_disk: free_disk(data_dir),
         account,
+    }
+}
+
+/// The doctor's look while no daemon runs. `key`: whose database.
+#[must_use]
+pub fn look_at_account(data_dir: &Path, key: Option<&AccountKey>) -> AccountCheck {
+    let path = key.map(|key| data_dir.join("accounts").join(key.directory()).join("account.db"));
+    report(data_dir, path.filter(|path| path.exists()), run)
+}
+
+fn unreadable(path: &Path) -> u64 {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let count = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.query_row("SELECT count(*) FROM unreadable", [], |row| row.get::<_, i64>(0))
     });
+    count.map_or(0, i64::unsigned_abs)
+}
+
+fn kept_aside(path: &Path) -> Vec<PathBuf> {
+    let beside = path
+        .parent()
+        .and_then(|directory| std::fs::read_dir(directory).ok());
+    let mut aside: Vec<PathBuf> = beside
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("account.db.damaged") && !name.ends_with("-wal") && !name.ends_with("-shm")
+        })
+        .collect();
+    aside.sort();
+    aside
 }
 
 fn run(path: &Path) -> QuickCheck {
@@ -140,11 +187,11 @@ pub(super) fn whole_check(connection: &Connection) -> rusqlite::Result<Option<St
     Ok(dangling.map(|table| format!("the table {table} refers to rows that are not there")))
 }
 
-fn size(path: &Path) -> u64 {
+pub(super) fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |found| found.len())
 }
 
-fn free_disk(path: &Path) -> Option<u64> {
+pub(super) fn free_disk(path: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(path).ok()?;
     found.f_bavail.checked_mul(found.f_frsize)
 }

@@ -14,10 +14,12 @@ mod account;
 mod check;
 mod damage;
 mod epoch;
+mod figures;
 mod files;
 mod group_commit;
 mod idle;
 mod installation;
+mod journal;
 mod log;
 mod message_row;
 mod migrate;
@@ -41,11 +43,15 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use account::{AccountKey, OpenError, OpenedAccount};
-pub use check::{AccountCheck, AccountReport, QuickCheck};
+pub use check::{AccountCheck, AccountReport, QuickCheck, look_at_account};
 pub use epoch::OtherEpoch;
-pub use session::{Secret, Session};
+pub use figures::{AccountFigures, COMMIT_BOUNDS, Counted, Figures};
+pub use journal::StatusNote;
+pub use session::{Secret, Session, SessionLook, look_at_session};
 
+use figures::Counters;
 use group_commit::Task;
+use journal::Journal;
 use open::Published;
 use reader::{Read, ReadSide};
 use rows::Tip;
@@ -76,6 +82,9 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// It also reads everything, on a thread of its own.
 const CHECK_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A few small queries, behind the commit that runs.
+const MEASURE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Longer than any job that is not a repair.
 const PING_DEADLINE: Duration = Duration::from_secs(30);
@@ -131,6 +140,7 @@ struct Shared {
     full_disk: watch::Receiver<Option<String>>,
     /// Somebody has seen damage in the open database: the next open reads all of it.
     suspect: Arc<AtomicBool>,
+    counters: Arc<Counters>,
     /// How long a message is known to have been stored.
     seen_for: Duration,
     /// Places for what came in and is not yet committed.
@@ -150,6 +160,7 @@ impl Store {
         session_expiry: Duration,
     ) -> Result<(Self, Option<Session>), StoreError> {
         let installation = installation::read_or_make(&paths.data_dir.join("installation"))?;
+        let journal = Journal::new(paths.session_file.with_file_name("status.jsonl"));
         let (session_file, remembered) = SessionFile::start(paths.session_file, remember)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (reads, read_queue) = mpsc::channel(READS);
@@ -162,14 +173,17 @@ impl Store {
             .enable_time()
             .build()
             .map_err(StoreError::Thread)?;
+        let counters = Arc::<Counters>::default();
         let worker = Worker::new(
             paths.data_dir,
             session_file,
+            journal,
             read_side.clone(),
             Published {
                 tip: tip_sender,
                 outbox: outbox_sender,
                 full_disk: full_disk_sender,
+                counters: Arc::clone(&counters),
             },
             runtime,
             Arc::clone(&suspect),
@@ -187,6 +201,7 @@ impl Store {
             outbox,
             full_disk,
             suspect,
+            counters,
             seen_for: session_expiry.saturating_add(SEEN_BEYOND_SESSION),
             receives: Arc::new(Semaphore::new(RECEIVES)),
         };
@@ -232,6 +247,41 @@ impl Store {
     /// [`StoreError::Stopped`] and [`StoreError::Late`]; what the check finds is in its answer.
     pub async fn check(&self) -> Result<AccountCheck, StoreError> {
         self.ask(CHECK_DEADLINE, |answer| Job::Check { answer }).await
+    }
+
+    /// Adds to the journal of status changes, behind what the store is at. Whether it could be written is told
+    /// to the log alone: the connection does not depend on it.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] and [`StoreError::Late`].
+    pub async fn note_statuses(&self, notes: Vec<StatusNote>) -> Result<(), StoreError> {
+        self.ask(SAVE_DEADLINE, |answer| Job::NoteStatuses { notes, answer })
+            .await
+    }
+
+    /// What the journal has since then (milliseconds since 1970), oldest first, and what was so before.
+    ///
+    /// # Errors
+    /// The file cannot be read; [`StoreError::Stopped`] and [`StoreError::Late`].
+    pub async fn statuses_since(&self, time: i64) -> Result<Vec<StatusNote>, StoreError> {
+        self.ask(READ_DEADLINE, |answer| Job::StatusesSince { time, answer })
+            .await?
+    }
+
+    /// What it has counted, and how it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] and [`StoreError::Late`].
+    pub async fn measure(&self) -> Result<Figures, StoreError> {
+        let queue = self
+            .shared
+            .jobs
+            .as_ref()
+            .map_or(0, |jobs| jobs.max_capacity() - jobs.capacity());
+        let measured = self
+            .ask(MEASURE_DEADLINE, |answer| Job::Measure { answer })
+            .await?;
+        Ok(Figures { queue, ..measured })
     }
 
     /// Once through the thread and back: it lives.

@@ -1,5 +1,6 @@
 //! The open account: its writes, what waits for it, and who is told.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::account::Account;
+use super::figures::{AccountFigures, Counters};
 use super::group_commit::{self, Write};
 use super::idle::Idle;
 use super::rows::Tip;
+use super::{check, files};
 use crate::clock;
 
 /// How long a full disk is left alone, doubling.
@@ -22,6 +25,7 @@ pub(super) struct Published {
     pub(super) outbox: watch::Sender<u64>,
     /// Why what comes in is not stored at the moment.
     pub(super) full_disk: watch::Sender<Option<String>>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// The open account, and what waits for it.
@@ -103,7 +107,9 @@ impl Open {
             return;
         }
         let before = self.account.connection().total_changes();
+        let begun = now();
         let tried = group_commit::commit(self.account.connection(), writes);
+        published.counters.committed(now().saturating_sub(begun));
         if tried.has_found_damage() {
             tracing::warn!("a write has found damage: the whole database is checked");
             suspect.store(true, Ordering::Relaxed);
@@ -128,6 +134,19 @@ impl Open {
             delay,
             at: now() + delay,
         });
+    }
+
+    /// `None`: the database does not answer, which the log tells.
+    pub(super) fn measure(&mut self) -> Option<AccountFigures> {
+        let path = self.account.path();
+        let bytes = check::size(path) + check::size(&files::with_suffix(path, "-wal"));
+        match figures(self.account.connection()) {
+            Ok(figures) => Some(AccountFigures { bytes, ..figures }),
+            Err(error) => {
+                tracing::warn!(%error, "the database cannot be measured");
+                None
+            }
+        }
     }
 
     /// Tells how far the log is, and that there is something to publish. Both stand in SQLite's own counters
@@ -162,6 +181,27 @@ fn counters(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
         .query_row([], |row| {
             let count = |column| row.get(column).map(i64::unsigned_abs);
             Ok((count(0)?, count(1)?))
+        })
+}
+
+/// The log's length is that of its range of offsets: counting the rows would read them all.
+fn figures(connection: &Connection) -> rusqlite::Result<AccountFigures> {
+    connection
+        .prepare_cached(
+            "SELECT messages, bytes,
+                    coalesce((SELECT max(event_offset) - min(event_offset) + 1 FROM events), 0),
+                    (SELECT count(*) FROM unreadable)
+             FROM outbox_size",
+        )?
+        .query_row([], |row| {
+            let count = |column| row.get(column).map(i64::unsigned_abs);
+            Ok(AccountFigures {
+                bytes: 0,
+                outbox_messages: count(0)?,
+                outbox_bytes: count(1)?,
+                events: count(2)?,
+                unreadable: count(3)?,
+            })
         })
 }
 

@@ -117,9 +117,9 @@ impl SessionFile {
             return Ok((Self::Forgetful, None));
         }
         let session = match read(&path).map_err(|error| failed(&path, "read", error))? {
-            Found::None => None,
-            Found::Session(session) => Some(session),
-            Found::Damaged(why) => {
+            SessionLook::None => None,
+            SessionLook::Session(session) => Some(session),
+            SessionLook::Damaged(why) => {
                 let aside = keep_aside(&path).map_err(|error| failed(&path, "moved aside", error))?;
                 tracing::warn!(
                     path = %path.display(), aside = %aside.display(), why,
@@ -154,17 +154,32 @@ impl SessionFile {
     }
 }
 
-enum Found {
+/// What is in the session file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionLook {
+    /// There is none.
     None,
     Session(Session),
     /// With the reason, which never has anything from the file in it.
     Damaged(String),
 }
 
-fn read(path: &Path) -> io::Result<Found> {
+/// Looks at a session file, and leaves it as it is.
+///
+/// # Errors
+/// It cannot be read.
+pub fn look_at_session(path: &Path) -> io::Result<SessionLook> {
+    match std::fs::File::open(path) {
+        Ok(file) => parse(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SessionLook::None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read(path: &Path) -> io::Result<SessionLook> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SessionLook::None),
         Err(error) => return Err(error),
     };
     let metadata = file.metadata()?;
@@ -172,8 +187,13 @@ fn read(path: &Path) -> io::Result<Found> {
         tracing::warn!(path = %path.display(), "others could read the remembered session: mode set to 0600");
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
+    parse(file)
+}
+
+fn parse(file: std::fs::File) -> io::Result<SessionLook> {
+    let metadata = file.metadata()?;
     if metadata.len() > MAX_FILE {
-        return Ok(Found::Damaged(format!("it has {} bytes", metadata.len())));
+        return Ok(SessionLook::Damaged(format!("it has {} bytes", metadata.len())));
     }
     // Room for all of it, so that no copy is left where the buffer has grown.
     let room = usize::try_from(metadata.len()).unwrap_or_default() + 1;
@@ -181,15 +201,15 @@ fn read(path: &Path) -> io::Result<Found> {
     file.take(MAX_FILE).read_to_end(&mut bytes)?;
     let version = match serde_json::from_slice::<Versioned>(&bytes) {
         Ok(found) => found.version,
-        Err(error) => return Ok(Found::Damaged(place(&error))),
+        Err(error) => return Ok(SessionLook::Damaged(place(&error))),
     };
     if version != VERSION {
-        return Ok(Found::Damaged(format!(
+        return Ok(SessionLook::Damaged(format!(
             "it is of version {version}, and this imd reads {VERSION}"
         )));
     }
     Ok(match serde_json::from_slice::<Read>(&bytes) {
-        Ok(read) => Found::Session(Session {
+        Ok(read) => SessionLook::Session(Session {
             app_key: read.app_key,
             user_id: read.user_id,
             token: read.token.map(Secret::new),
@@ -197,7 +217,7 @@ fn read(path: &Path) -> io::Result<Found> {
             verified: read.verified,
             last_code: read.last_code,
         }),
-        Err(error) => Found::Damaged(place(&error)),
+        Err(error) => SessionLook::Damaged(place(&error)),
     })
 }
 

@@ -10,11 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::account::{Account, AccountKey, OpenError, OpenedAccount, Thoroughness};
 use super::check::{AccountCheck, Checker};
+use super::figures::Figures;
 use super::group_commit::{Fault, MAX_BYTES, MAX_WRITES, Tried, Write};
+use super::journal::{Journal, StatusNote};
 use super::open::{Open, Published, now};
 use super::reader::ReadSide;
 use super::session::{Session, SessionFile};
-use super::{StoreError, reader};
+use super::{StoreError, check, reader};
 
 /// A database that was found whole is not read from end to end again before this, whatever is said of it.
 const CHECKED_FOR: Duration = Duration::from_mins(10);
@@ -31,6 +33,17 @@ pub(super) enum Job {
         answer: oneshot::Sender<Result<OpenedAccount, OpenError>>,
     },
     Write(Box<dyn Write>),
+    NoteStatuses {
+        notes: Vec<StatusNote>,
+        answer: oneshot::Sender<()>,
+    },
+    StatusesSince {
+        time: i64,
+        answer: oneshot::Sender<Result<Vec<StatusNote>, StoreError>>,
+    },
+    Measure {
+        answer: oneshot::Sender<Figures>,
+    },
     Check {
         answer: oneshot::Sender<AccountCheck>,
     },
@@ -45,6 +58,7 @@ pub(super) enum Job {
 pub(super) struct Worker {
     data_dir: PathBuf,
     session_file: SessionFile,
+    journal: Journal,
     account: Option<Open>,
     read_side: ReadSide,
     published: Published,
@@ -66,6 +80,7 @@ impl Worker {
     pub(super) fn new(
         data_dir: PathBuf,
         session_file: SessionFile,
+        journal: Journal,
         read_side: ReadSide,
         published: Published,
         runtime: Runtime,
@@ -74,6 +89,7 @@ impl Worker {
         Self {
             data_dir,
             session_file,
+            journal,
             account: None,
             read_side,
             published,
@@ -100,6 +116,23 @@ impl Worker {
                     reply(answer, self.session_file.save(&session));
                 }
                 Woken::Job(Job::OpenAccount { key, answer }) => reply(answer, self.open(&key)),
+                Woken::Job(Job::NoteStatuses { notes, answer }) => {
+                    self.journal.note(&notes);
+                    reply(answer, ());
+                }
+                Woken::Job(Job::StatusesSince { time, answer }) => {
+                    reply(answer, self.journal.since(time));
+                }
+                Woken::Job(Job::Measure { answer }) => {
+                    let account = self.account.as_mut().and_then(Open::measure);
+                    let measured = Figures {
+                        counted: self.published.counters.read(),
+                        queue: 0,
+                        free_disk: check::free_disk(&self.data_dir),
+                        account,
+                    };
+                    reply(answer, measured);
+                }
                 Woken::Job(Job::Check { answer }) => {
                     let path = self.account.as_ref().map(|open| open.account.path().to_owned());
                     self.checker.start(self.data_dir.clone(), path, answer);

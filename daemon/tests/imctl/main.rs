@@ -309,15 +309,16 @@ fn apps_are_a_table_or_objects() {
     assert_eq!(
         stdout(&run(&daemon, "apps")),
         concat!(
-            "APP               VERSION  PID  APP KEY  CONNECT    SINCE\n",
-            "org.example.Chat  1.0      42   demo     SUCCEEDED  2023-11-14 22:13:20.000\n"
+            "APP               VERSION  PID  APP KEY  CONNECT    BEHIND  SINCE\n",
+            "org.example.Chat  1.0      42   demo     SUCCEEDED  3       2023-11-14 22:13:20.000\n"
         )
     );
     assert_eq!(
         stdout(&run(&daemon, "apps --json")),
         concat!(
             r#"{"app_id":"org.example.Chat","instance_id":"one","app_version":"1.0","pid":42,"#,
-            r#""bind_time":"2023-11-14T22:13:20.000Z","app_key":"demo","connect_phase":"SUCCEEDED"}"#,
+            r#""bind_time":"2023-11-14T22:13:20.000Z","app_key":"demo","connect_phase":"SUCCEEDED","#,
+            r#""lag":3,"subscriptions":1}"#,
             "\n"
         )
     );
@@ -334,6 +335,7 @@ fn the_timeline_is_told_oldest_first() {
         reason: "why".to_owned(),
         last_code: code,
         last_code_name: String::new(),
+        daemon_run_id: "one".to_owned(),
     };
     *daemon.script.changes.lock().unwrap() = vec![
         change(1_700_000_000, 1, "CONNECTING", 0),
@@ -350,9 +352,72 @@ fn the_timeline_is_told_oldest_first() {
         stdout(&run(&daemon, "--json timeline")).lines().last(),
         Some(concat!(
             r#"{"time":"2023-11-14T22:13:21.000Z","status":13,"status_name":"SUSPEND","generation":1,"#,
-            r#""reason":"why","last_code":30011,"last_code_name":"RC_SOCKET_DISCONNECTED"}"#
+            r#""reason":"why","last_code":30011,"last_code_name":"RC_SOCKET_DISCONNECTED","daemon_run_id":"one"}"#
         ))
     );
+}
+
+#[test]
+fn the_timeline_tells_the_runs_of_the_daemon_too() {
+    let daemon = FakeDaemon::start();
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let run = |run: &str, started, ended| v1::DaemonRun {
+        daemon_run_id: run.to_owned(),
+        start_time: time(started),
+        end_time: ended,
+        version: "0.0.1".to_owned(),
+        pid: 7,
+    };
+    *daemon.script.runs.lock().unwrap() = vec![
+        run("one", 1_700_000_000, time(1_700_000_009)),
+        run("two", 1_700_000_010, None),
+        run("three", 1_700_000_020, None),
+    ];
+    *daemon.script.changes.lock().unwrap() = vec![v1::StatusChange {
+        time: time(1_700_000_011),
+        status: 0,
+        status_name: "CONNECTED".to_owned(),
+        reason: "connected".to_owned(),
+        daemon_run_id: "two".to_owned(),
+        ..Default::default()
+    }];
+    assert_eq!(
+        stdout(&imctl(&daemon, "timeline").output().unwrap()),
+        concat!(
+            "2023-11-14 22:13:20.000  imd 0.0.1 starts, pid 7\n",
+            "2023-11-14 22:13:29.000  imd ends\n",
+            "2023-11-14 22:13:30.000  imd 0.0.1 starts, pid 7\n",
+            "2023-11-14 22:13:31.000  CONNECTED (0)  connected\n",
+            "some time after          imd ended without a word: killed, or the power went\n",
+            "2023-11-14 22:13:40.000  imd 0.0.1 starts, pid 7\n"
+        )
+    );
+}
+
+#[test]
+fn metrics_are_printed_as_they_are_or_as_objects() {
+    let daemon = FakeDaemon::start();
+    let text = stdout(&run(&daemon, "metrics"));
+    assert!(
+        text.starts_with("# TYPE a counter\n") && text.ends_with("\n# EOF\n"),
+        "{text}"
+    );
+    assert_eq!(
+        stdout(&run(&daemon, "metrics --json")),
+        "{\"name\":\"a_total\",\"labels\":{\"code\":\"-1\"},\"value\":2.0}\n"
+    );
+}
+
+#[test]
+fn a_screen_needs_a_terminal() {
+    let daemon = FakeDaemon::start();
+    let output = run(&daemon, "watch --screen");
+    assert_ended(&output, 1);
+    assert!(
+        stderr(&output).contains("--screen needs a terminal"),
+        "{output:?}"
+    );
+    assert!(output.stdout.is_empty());
 }
 
 #[test]
@@ -414,13 +479,19 @@ fn doctor(daemon: &FakeDaemon, check_config: &str) -> Output {
         .unwrap()
 }
 
+/// Without those about the machine around.
 fn verdicts(output: &Output) -> Vec<String> {
+    let of_machine = |line: &String| {
+        let check = line.split(' ').next().unwrap();
+        ["daemons", "systemd", "linger"].contains(&check)
+    };
     let line = |line: &str| {
         let object: serde_json::Value = serde_json::from_str(line).unwrap();
         let text = |name: &str| object[name].as_str().unwrap().to_owned();
         format!("{} {}", text("check"), text("verdict"))
     };
-    stdout(output).lines().map(line).collect()
+    let all = stdout(output);
+    all.lines().map(line).filter(|line| !of_machine(line)).collect()
 }
 
 #[test]
@@ -472,5 +543,16 @@ fn doctor_says_what_is_wrong_with_the_configuration_and_that_there_is_no_daemon(
     assert_eq!(
         verdicts(&output).last().map(String::as_str),
         Some("daemon FAILED")
+    );
+    let found = r#"{"check":"disk","verdict":"WARNING","text":"little","mend":"Make room."}"#;
+    let output = doctor(
+        &daemon,
+        &format!("if [ \"$1\" = examine ]; then echo '{found}'; fi"),
+    );
+    assert_ended(&output, 3);
+    assert_eq!(
+        verdicts(&output).last().map(String::as_str),
+        Some("disk WARNING"),
+        "without a daemon its program is asked"
     );
 }

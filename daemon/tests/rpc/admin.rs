@@ -112,7 +112,7 @@ async fn the_status_changes_are_listed_oldest_first() {
     daemon.hub.status.publish(status(ConnectionStatus::Connected, 2));
     let mut admin = daemon.admin().await;
     let changes = admin
-        .list_status_changes(v1::ListStatusChangesRequest {})
+        .list_status_changes(v1::ListStatusChangesRequest::default())
         .await
         .unwrap()
         .into_inner()

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use imd::hub::{LogError, LogSource};
 use imd::link::BoxFuture;
 use imd::rpc::Archive;
-use imd::store::StoreError;
 use imd::store::read::{ConversationChange, ConversationPage, ConversationToken, MAX_DRAFT, UpdateError};
 use imd::store::rows::{
     Conversation, ConversationKey, ConversationKind, Group, LogContent, LogEntry, LogPage, Message,
     OutboxSize, Outgoing, Page, SendError, Tip,
 };
+use imd::store::{Figures, StatusNote, StoreError};
 use tokio::sync::watch;
 
 /// A store without an account until [`FakeArchive::open`].
@@ -28,6 +28,8 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
+    notes: Vec<StatusNote>,
+    figures: Option<Figures>,
     epoch: String,
     messages: Vec<Message>,
     log: Vec<LogEntry>,
@@ -97,6 +99,15 @@ impl FakeArchive {
         );
         self.log(LogContent::Message(message.clone()));
         message
+    }
+
+    /// What the journal has.
+    pub(crate) fn note(&self, notes: Vec<StatusNote>) {
+        self.state().notes = notes;
+    }
+
+    pub(crate) fn measured(&self, figures: Figures) {
+        self.state().figures = Some(figures);
     }
 
     pub(crate) fn group(&self, group: Group) {
@@ -469,5 +480,15 @@ impl Archive for FakeArchive {
 
     async fn groups(&self) -> Result<Vec<Group>, StoreError> {
         Ok(self.account().await?.groups.clone())
+    }
+
+    async fn statuses_since(&self, time: i64) -> Result<Vec<StatusNote>, StoreError> {
+        let mut notes = self.state().notes.clone();
+        notes.retain(|note| note.time() >= time);
+        Ok(notes)
+    }
+
+    async fn measure(&self) -> Result<Figures, StoreError> {
+        self.state().figures.clone().ok_or(StoreError::Stopped)
     }
 }

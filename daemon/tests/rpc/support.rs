@@ -15,6 +15,7 @@ use imd_core::account::AppKey;
 use imd_core::io::{
     Callback, ConnectRequest, ConnectionStatus, InstanceId, Network, OfflineSync, Refusal, Request, Status,
 };
+use imd_core::time::BootTime;
 use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::admin_service_client::AdminServiceClient;
@@ -107,6 +108,7 @@ impl Daemon {
             stop: stop.clone(),
             diagnose: Arc::new(Checks),
             limits,
+            allow: None,
         };
         let serving = tokio::spawn(serve(listener, services, stop.clone()));
         Self {
@@ -215,6 +217,7 @@ impl Daemon {
             | Command::Instance { .. }
             | Command::JoinGroup { .. }
             | Command::QuitGroup { .. }
+            | Command::LastHeard { .. }
             | Command::Stop { .. } => {
                 panic!("not a connect")
             }
@@ -237,6 +240,13 @@ impl Daemon {
             .send((app_key.map(|key| AppKey::parse(key).unwrap()), phase))
             .unwrap();
         instance
+    }
+
+    pub(crate) async fn last_heard_asked(&mut self, at: Option<BootTime>) {
+        let Command::LastHeard { answer } = self.command().await else {
+            panic!("not a question for the server's last word");
+        };
+        answer.send(at).unwrap();
     }
 
     pub(crate) async fn unbound(&mut self) -> InstanceId {

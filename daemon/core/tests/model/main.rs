@@ -5,13 +5,18 @@
 //! - `reference`, with `calls`, `wire`, `tokens`, `around`, `verdict`, `link` and `pace`: what must follow, from
 //!   the design alone.
 //! - `checks` and `settled`: hold the two together, action by action and after every step.
+//! - `chart` and `drawing`: the chart of the status, from what happens in it.
 //!
 //! A failure prints the shortest case found and all that was seen in it. `PROPTEST_CASES` sets the count.
 
 mod apps;
 mod around;
 mod calls;
+#[cfg(test)]
+mod chart;
 mod checks;
+#[cfg(test)]
+mod drawing;
 mod link;
 mod pace;
 mod reference;

@@ -55,6 +55,31 @@ fn come_up() -> [Transition; 3] {
     [Transition::Server(WELL); 3]
 }
 
+/// Days that chance seldom makes: the network goes and comes while the loop holds back, because somebody else
+/// seems to have signed in.
+pub(crate) fn rare_days() -> Vec<Vec<Transition>> {
+    let wish = Wish {
+        app: App(0),
+        secret: Secret::JwtAlice,
+        user: None,
+        limit: 0,
+        one_call: None,
+    };
+    let eof = Reply {
+        online: OnlineStep::Fail(FaultKind::BareEof),
+        ..WELL
+    };
+    let mut day = vec![Transition::Init(App(0), Key::Demo), Transition::Connect(wish)];
+    for _ in 0..3 {
+        day.extend(come_up());
+        day.extend([Transition::Server(eof), Transition::Wake(1)]);
+    }
+    day.extend(come_up());
+    day.push(Transition::Server(eof));
+    day.extend([false, true].map(|available| Transition::Network { available }));
+    vec![day]
+}
+
 const WELL: Reply = Reply {
     dialing: Connack::Honest {
         names: true,

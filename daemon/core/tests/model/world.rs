@@ -13,6 +13,7 @@ use imd_core::io::{
 use imd_core::server::{Server, Transport};
 use imd_core::time::{BootTime, Now, UnixTime};
 
+use crate::chart::{Edges, Look};
 use crate::checks::{Checked, ensure};
 use crate::link::Doom;
 use crate::reference::Model;
@@ -44,6 +45,8 @@ pub(crate) struct World {
     pub(crate) calls: u64,
     pub(crate) connects: u64,
     pub(crate) trace: Option<Vec<String>>,
+    /// The changes of the status, for the chart.
+    pub(crate) edges: Edges,
 }
 
 /// What an app's library knows.
@@ -126,6 +129,7 @@ impl World {
             calls: 0,
             connects: 0,
             trace: None,
+            edges: Edges::new(),
         })
     }
 
@@ -347,6 +351,8 @@ impl World {
             )
         });
         self.model.begin(now, &input);
+        let due = self.core.poll_timeout().filter(|(at, _)| *at <= now.boot);
+        let mut look = Look::begin(&input, due.map(|(_, why)| why), self.core.status());
         self.core.handle(now, input);
         for _ in 0..MAX_ACTIONS_OF_ONE_INPUT {
             if self.crash_after == Some(0) {
@@ -358,6 +364,9 @@ impl World {
                 return self.model.settle(&self.core);
             };
             self.note(|| format!("{:>12} < {}", "", crate::words::action(&action)));
+            if let Action::Publish(status) = &action {
+                look.published(status, &mut self.edges);
+            }
             self.model.action(&action)?;
             self.carry_out(action)?;
             self.crash_after = self.crash_after.map(|left| left - 1);

@@ -21,9 +21,9 @@ pub(crate) async fn list(client: &Client, output: &mut Output) -> Result<(), Fai
     output.raw(table(&apps).as_bytes())
 }
 
-fn table(apps: &[App]) -> String {
-    let head = ["APP", "VERSION", "PID", "APP KEY", "CONNECT", "SINCE"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(head)
+pub(crate) fn table(apps: &[App]) -> String {
+    let head = ["APP", "VERSION", "PID", "APP KEY", "CONNECT", "BEHIND", "SINCE"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(head)
         .chain(apps.iter().map(|app| {
             [
                 app.app_id.clone(),
@@ -31,6 +31,7 @@ fn table(apps: &[App]) -> String {
                 app.pid.to_string(),
                 dash(&app.app_key),
                 phase(app.phase).to_owned(),
+                app.lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
                 or_dash(app.bound, clock::date_and_time),
             ]
         }))

@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Status,
     /// Print the status, then each change of it, each message and each gap, until Ctrl-C; a daemon that dies is
     /// waited for
-    Watch,
+    Watch(Watch),
     /// Wait for the connection; a daemon that dies is waited for
     Wait(Wait),
     /// Connect, and print the callbacks as they come; the connection stays
@@ -87,12 +87,34 @@ pub(crate) enum Command {
     },
     /// List the apps that are bound
     Apps,
-    /// List the status changes of this run of the daemon, oldest first
-    Timeline,
+    /// Draw what the connection was in the last day, and list every change of the status with its reason
+    Timeline {
+        /// So many hours back
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = RangedU64ValueParser::<u32>::new().range(1..=744))]
+        hours: u32,
+    },
+    /// Print the daemon's figures as OpenMetrics text
+    Metrics {
+        /// In the older text form of Prometheus, which node_exporter's textfile collector reads
+        #[arg(long)]
+        prometheus: bool,
+    },
     /// Make a token (a JWT signed with HS256) for a broker that shares the secret
     Token(Token),
     /// Look for what is wrong, and say what to do about it
     Doctor(Doctor),
+    /// Write a file for a bug report: what imd is and how it is, no token, no message
+    Bugreport {
+        /// The file, - for standard output [default: imd-bugreport-DATE.txt]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write man pages and completions of imctl and imd into a directory
+    #[command(hide = true)]
+    Generate {
+        /// The directory
+        directory: PathBuf,
+    },
     /// Print a completion script
     Completions {
         /// The shell it is for
@@ -235,6 +257,13 @@ pub(crate) struct Token {
         allow_negative_numbers = true
     )]
     pub(crate) ttl: i64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Keep one screen up to date instead: status, next attempt, apps, outbox, last events
+    #[arg(long)]
+    pub(crate) screen: bool,
 }
 
 #[derive(Debug, Args)]

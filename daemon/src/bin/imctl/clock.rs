@@ -31,6 +31,16 @@ pub(crate) fn date_and_time(time: SystemTime) -> String {
     local(time, "%Y-%m-%d %H:%M:%S%.3f")
 }
 
+/// For people: the hour and the minute where they are.
+pub(crate) fn hour_and_minute(time: SystemTime) -> String {
+    local(time, "%H:%M")
+}
+
+/// For a file's name: date and time where they are.
+pub(crate) fn file_name_part(time: SystemTime) -> String {
+    local(time, "%Y%m%d-%H%M%S")
+}
+
 fn local(time: SystemTime, format: &str) -> String {
     Timestamp::try_from(time).map_or_else(
         |_| "beyond the calendar".to_owned(),

@@ -3,18 +3,25 @@
 mod account;
 mod apps;
 mod args;
+mod bugreport;
 mod clock;
 mod conversations;
 mod doctor;
+mod generate;
 mod groups;
+#[path = "../../manual.rs"]
+mod manual;
 mod messages;
+mod metrics;
 mod output;
 mod progress;
+mod screen;
 mod secret;
 mod send;
 mod shapes;
 mod status;
 mod table;
+mod terminal;
 mod timeline;
 mod token;
 mod watch;
@@ -45,7 +52,10 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     let Arguments { daemon, command, .. } = arguments;
     match command {
         Command::Status => status::show(&observer(&daemon).await?, output).await,
-        Command::Watch => watch::watch(&observer(&daemon).await?, output).await,
+        Command::Watch(args::Watch { screen: true }) => screen::show(&observer(&daemon).await?, output).await,
+        Command::Watch(args::Watch { screen: false }) => {
+            watch::watch(&observer(&daemon).await?, output).await
+        }
         Command::Wait(wait) => {
             let client = for_daemon(Client::observer(), &daemon).wait_for_daemon(wait.timeout.is_some());
             status::wait(&client.build_async().await?, &wait, output).await
@@ -66,7 +76,10 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Join { group } => groups::join(&observer(&daemon).await?, group).await,
         Command::Quit { group } => groups::quit(&observer(&daemon).await?, group).await,
         Command::Apps => apps::list(&observer(&daemon).await?, output).await,
-        Command::Timeline => timeline::list(&observer(&daemon).await?, output).await,
+        Command::Timeline { hours } => timeline::show(&observer(&daemon).await?, hours, output).await,
+        Command::Metrics { prometheus } => metrics::show(&observer(&daemon).await?, prometheus, output).await,
+        Command::Bugreport { output: file } => bugreport::write(&daemon, file, output).await,
+        Command::Generate { directory } => generate::generate(&directory).await,
         Command::Doctor(doctor) => doctor::examine(&daemon, &doctor, output).await,
         Command::Token(token) => token::mint(&token, output),
         Command::Completions { shell } => {

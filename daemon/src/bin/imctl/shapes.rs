@@ -68,6 +68,8 @@ pub(crate) struct BoundApp<'a> {
     bind_time: Option<String>,
     app_key: Option<&'a str>,
     connect_phase: &'static str,
+    lag: Option<u64>,
+    subscriptions: u32,
 }
 
 impl<'a> From<&'a App> for BoundApp<'a> {
@@ -80,6 +82,8 @@ impl<'a> From<&'a App> for BoundApp<'a> {
             bind_time: app.bound.map(rfc3339),
             app_key: filled(&app.app_key),
             connect_phase: phase(app.phase),
+            lag: app.lag,
+            subscriptions: app.subscriptions,
         }
     }
 }
@@ -94,6 +98,7 @@ pub(crate) struct Change<'a> {
     reason: &'a str,
     last_code: Option<i32>,
     last_code_name: Option<&'a str>,
+    daemon_run_id: Option<&'a str>,
 }
 
 impl<'a> From<&'a StatusChange> for Change<'a> {
@@ -106,6 +111,7 @@ impl<'a> From<&'a StatusChange> for Change<'a> {
             reason: &change.reason,
             last_code: change.last_code.map(|code| code.0),
             last_code_name: change.last_code.map(Code::name),
+            daemon_run_id: filled(&change.run_id),
         }
     }
 }

@@ -40,7 +40,7 @@ fn print(event: &Event, output: &mut Output) -> Result<(), Failure> {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library's enums may grow")]
-fn line(event: &Event, output: &Output) -> String {
+pub(crate) fn line(event: &Event, output: &Output) -> String {
     let time = clock::time_of_day(event.time.unwrap_or_else(clock::now));
     let name = |mood| output.paint(mood, &shapes::event_name(&event.kind).to_uppercase());
     let words = match &event.kind {

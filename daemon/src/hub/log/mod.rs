@@ -7,20 +7,23 @@
 //!                               ── behind ─────────────▶ its own page from disk, a few at a time
 //! ```
 
+mod subscribers;
 mod subscription;
 mod tail;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use imd_core::io::InstanceId;
 use tokio::sync::{Semaphore, watch};
 
+pub use subscribers::Lag;
 pub use subscription::{News, Start, Subscription};
 
 use crate::link::BoxFuture;
 use crate::store::StoreError;
 use crate::store::rows::{LogEntry, LogPage, Tip};
+use subscribers::Subscribers;
 use tail::{Look, Tail};
 
 /// How much is handed over at once. A longer entry goes alone.
@@ -104,7 +107,7 @@ impl EventLog {
                 tail: Mutex::default(),
                 filling: tokio::sync::Mutex::default(),
                 behind: Semaphore::new(BEHIND),
-                subscribers: AtomicUsize::new(0),
+                subscribers: Mutex::default(),
             }),
         }
     }
@@ -112,7 +115,20 @@ impl EventLog {
     /// Subscribes from there on.
     #[must_use]
     pub fn subscribe(&self, start: Start) -> Subscription {
-        Subscription::new(Arc::clone(&self.shared), start)
+        Subscription::new(Arc::clone(&self.shared), start, None)
+    }
+
+    /// Subscribes from there on, for this app.
+    #[must_use]
+    pub fn subscribe_for(&self, app: Option<InstanceId>, start: Start) -> Subscription {
+        Subscription::new(Arc::clone(&self.shared), start, app)
+    }
+
+    /// How far each subscriber is behind the log's end.
+    #[must_use]
+    pub fn lags(&self) -> Vec<Lag> {
+        let tip = self.shared.source.tip().borrow().clone();
+        self.shared.subscribers().lags(&tip)
     }
 
     /// Keeps a cursor for an app id and a name; one that is further on stays.
@@ -146,7 +162,7 @@ struct Shared {
     /// Held by the one who fills the tail, while all the others who need the same page wait for it.
     filling: tokio::sync::Mutex<()>,
     behind: Semaphore,
-    subscribers: AtomicUsize,
+    subscribers: Mutex<Subscribers>,
 }
 
 /// What follows a cursor.
@@ -219,13 +235,13 @@ impl Shared {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self) {
-        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last one frees the tail.
-    fn leave(&self) {
-        if self.subscribers.fetch_sub(1, Ordering::Relaxed) == 1 {
+    fn leave(&self, subscriber: u64) {
+        if self.subscribers().leave(subscriber) {
             *self.tail() = Tail::default();
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use imd_core::io::InstanceId;
 use tokio::sync::watch;
 
 use super::{Cursor, LogError, Read, Shared};
@@ -44,6 +45,8 @@ pub enum News {
 /// A subscriber. While no account is open it waits for one.
 pub struct Subscription {
     log: Arc<Shared>,
+    /// Its number among the log's subscribers.
+    number: u64,
     tip: watch::Receiver<Tip>,
     start: Start,
     place: Place,
@@ -60,11 +63,12 @@ enum Place {
 }
 
 impl Subscription {
-    pub(super) fn new(log: Arc<Shared>, start: Start) -> Self {
-        log.enter();
+    pub(super) fn new(log: Arc<Shared>, start: Start, app: Option<InstanceId>) -> Self {
+        let number = log.subscribers().enter(app);
         let tip = log.source.tip();
         Self {
             log,
+            number,
             tip,
             start,
             place: Place::Outside,
@@ -106,6 +110,7 @@ impl Subscription {
             match read {
                 Read::Entries(entries) => {
                     cursor.offset = entries.last().map_or(cursor.offset, |last| last.offset);
+                    self.log.subscribers().moved(self.number, cursor);
                     let epoch = tip.epoch;
                     return Ok(News::Entries { epoch, entries });
                 }
@@ -174,6 +179,7 @@ impl Subscription {
     }
 
     fn started(&mut self, cursor: Cursor, first: Option<Vec<Arc<LogEntry>>>, recovered: bool) -> News {
+        self.log.subscribers().moved(self.number, &cursor);
         self.place = Place::At {
             cursor: cursor.clone(),
             first,
@@ -194,6 +200,6 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.log.leave();
+        self.log.leave(self.number);
     }
 }

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -244,6 +244,29 @@ async fn up_to(subscription: &mut Subscription, newest: u64) -> Vec<u64> {
 async fn assert_silent(subscription: &mut Subscription) {
     let next = tokio::time::timeout(Duration::from_millis(20), subscription.next()).await;
     assert!(next.is_err(), "{:?}", next.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_on_falls_behind_and_is_seen_to() {
+    let fake = FakeLog::new("a", 5);
+    let log = log(&fake);
+    let app = InstanceId("slow".into());
+    let mut slow = log.subscribe_for(Some(app.clone()), Start::Tail);
+    let behind = || log.lags().into_iter().map(|lag| lag.events).collect::<Vec<_>>();
+    assert_eq!(behind(), [0], "it waits to begin");
+    started(&mut slow).await;
+    fake.grow(3);
+    assert_eq!(
+        log.lags(),
+        [Lag {
+            app: Some(app),
+            events: 3
+        }]
+    );
+    assert_eq!(up_to(&mut slow, 8).await, [6, 7, 8]);
+    assert_eq!(behind(), [0]);
+    drop(slow);
+    assert!(log.lags().is_empty());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::store::read::{ConversationChange, ConversationPage, ConversationToken
 use crate::store::rows::{
     Conversation, ConversationKey, Group, LogPage, Message, OutboxSize, Outgoing, Page, SendError, Tip,
 };
-use crate::store::{OtherEpoch, Store, StoreError};
+use crate::store::{Figures, OtherEpoch, StatusNote, Store, StoreError};
 
 impl LogSource for Store {
     fn tip(&self) -> watch::Receiver<Tip> {
@@ -146,5 +146,13 @@ impl Archive for Store {
 
     async fn groups(&self) -> Result<Vec<Group>, StoreError> {
         Self::groups(self).await
+    }
+
+    async fn statuses_since(&self, time: i64) -> Result<Vec<StatusNote>, StoreError> {
+        Self::statuses_since(self, time).await
+    }
+
+    async fn measure(&self) -> Result<Figures, StoreError> {
+        Self::measure(self).await
     }
 }

@@ -23,6 +23,9 @@ const APP_ID: usize = 255;
 /// The longest instance id and connect id, in bytes.
 const ID: usize = 64;
 
+/// How many capabilities a library may name.
+const CAPABILITIES: usize = 64;
+
 /// How much of a text meant for people is kept, in characters.
 const WORDS: usize = 200;
 
@@ -34,6 +37,8 @@ pub(super) struct AppHello {
     pub(super) app_version: Arc<str>,
     /// The newest protocol both speak.
     pub(super) protocol: u32,
+    /// What its library can do beyond that: words this daemon may know or not.
+    pub(super) capabilities: Vec<String>,
 }
 
 impl TryFrom<v1::BindRequest> for AppHello {
@@ -45,6 +50,7 @@ impl TryFrom<v1::BindRequest> for AppHello {
             app_id: app_id(&request.app_id)?,
             instance: InstanceId(id("instance_id", &request.instance_id)?),
             app_version: words(&request.app_version).into(),
+            capabilities: capabilities(request.capabilities)?,
         })
     }
 }
@@ -108,16 +114,38 @@ fn protocol(oldest: u32, newest: u32) -> Result<u32, Invalid> {
         ));
     }
     if common < oldest.max(PROTOCOL_MIN) {
+        let mend = if newest < PROTOCOL_MIN {
+            "the app's library is the older one: upgrade the app"
+        } else {
+            "the daemon is the older one: upgrade imd and start it again"
+        };
         return Err(invalid(
             Code::IMD_VERSION_SKEW,
             format!(
                 "the app's library speaks protocol {oldest} to {newest}, this daemon {PROTOCOL_MIN} to {PROTOCOL} \
-                 (imd {}): bring both to versions that overlap",
+                 (imd {}); {mend}",
                 env!("CARGO_PKG_VERSION")
             ),
         ));
     }
     Ok(common)
+}
+
+/// A later library may name what this daemon has never heard of: that is no fault.
+fn capabilities(named: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if named.len() > CAPABILITIES {
+        return Err(invalid(
+            Code::BIZ_ERROR_INVALID_PARAMETER,
+            format!(
+                "there are {} capabilities, and {CAPABILITIES} are the most",
+                named.len()
+            ),
+        ));
+    }
+    for name in &named {
+        id("capability", name)?;
+    }
+    Ok(named)
 }
 
 fn app_id(text: &str) -> Result<Arc<str>, Invalid> {
@@ -172,14 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn without_a_common_protocol_both_ranges_are_named() {
-        for (oldest, newest) in [(PROTOCOL + 1, PROTOCOL + 3), (0, PROTOCOL_MIN - 1)] {
+    fn without_a_common_protocol_both_ranges_and_the_older_side_are_named() {
+        for (oldest, newest, mend) in [
+            (PROTOCOL + 1, PROTOCOL + 3, "upgrade imd"),
+            (0, PROTOCOL_MIN - 1, "upgrade the app"),
+        ] {
             let refused = protocol(oldest, newest).unwrap_err();
             assert_eq!(refused.code, Code::IMD_VERSION_SKEW);
             let theirs = format!("protocol {oldest} to {newest}");
             let ours = format!("daemon {PROTOCOL_MIN} to {PROTOCOL}");
             assert!(
-                refused.text.contains(&theirs) && refused.text.contains(&ours),
+                refused.text.contains(&theirs) && refused.text.contains(&ours) && refused.text.contains(mend),
                 "{}",
                 refused.text
             );
@@ -188,6 +219,16 @@ mod tests {
             protocol(2, 1).unwrap_err().code,
             Code::BIZ_ERROR_INVALID_PARAMETER
         );
+    }
+
+    #[test]
+    fn capabilities_nobody_here_knows_are_taken_and_those_that_are_no_words_are_not() {
+        let named = |names: &[&str]| capabilities(names.iter().map(ToString::to_string).collect());
+        assert_eq!(named(&["later-thing"]).unwrap(), ["later-thing"]);
+        for bad in [vec![""], vec!["a b"], vec!["x"; 65]] {
+            let refused = named(&bad).unwrap_err();
+            assert_eq!(refused.code, Code::BIZ_ERROR_INVALID_PARAMETER, "{bad:?}");
+        }
     }
 
     #[test]

@@ -116,6 +116,12 @@ impl Failed for LogError {
     }
 }
 
+/// `None`: no time that a clock shows.
+pub(super) fn millis(time: &Timestamp) -> Option<i64> {
+    let nanos = i64::from(time.nanos) / 1_000_000;
+    time.seconds.checked_mul(1000)?.checked_add(nanos)
+}
+
 fn code(code: Option<Code>) -> (i32, String) {
     code.map_or((0, String::new()), |code| (code.0, code.name().to_owned()))
 }

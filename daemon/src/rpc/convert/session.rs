@@ -36,7 +36,7 @@ pub(in crate::rpc) fn status(published: &Published) -> v1::ConnectionStatus {
     }
 }
 
-pub(in crate::rpc) fn status_change(published: &Published) -> v1::StatusChange {
+pub(in crate::rpc) fn status_change(published: &Published, run_id: &str) -> v1::StatusChange {
     let status = &published.status;
     let (last_code, last_code_name) = code(status.last_code);
     v1::StatusChange {
@@ -47,6 +47,7 @@ pub(in crate::rpc) fn status_change(published: &Published) -> v1::StatusChange {
         reason: status.reason.clone(),
         last_code,
         last_code_name,
+        daemon_run_id: run_id.to_owned(),
     }
 }
 
@@ -78,7 +79,13 @@ pub(in crate::rpc) fn callback(callback: Callback) -> v1::ConnectResponse {
     v1::ConnectResponse { event: Some(event) }
 }
 
-pub(in crate::rpc) fn app(app: &BoundApp, app_key: Option<&AppKey>, phase: ConnectPhase) -> v1::App {
+/// `lags`: those of its event streams.
+pub(in crate::rpc) fn app(
+    app: &BoundApp,
+    app_key: Option<&AppKey>,
+    phase: ConnectPhase,
+    lags: &[u64],
+) -> v1::App {
     v1::App {
         app_id: app.app.app_id.to_string(),
         instance_id: app.instance.0.to_string(),
@@ -87,6 +94,8 @@ pub(in crate::rpc) fn app(app: &BoundApp, app_key: Option<&AppKey>, phase: Conne
         bind_time: Some(timestamp(app.bound_at)),
         app_key: text(app_key),
         connect_phase: connect_phase(phase).into(),
+        lag: lags.iter().copied().max(),
+        subscriptions: u32::try_from(lags.len()).unwrap_or(u32::MAX),
     }
 }
 

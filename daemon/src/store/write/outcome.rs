@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::message::{self, FAILED, SENDING, SENT};
 use super::{me, now};
+use crate::store::figures::Counters;
 use crate::store::rows::{ConversationKind, Published};
 use crate::store::{Store, StoreError, log, message_row};
 
@@ -16,6 +17,11 @@ impl Store {
     /// Nothing has changed.
     pub async fn published(&self, answers: Vec<(i64, Published)>) -> Result<(), StoreError> {
         let seen_for = self.seen_for();
+        let taken = answers
+            .iter()
+            .filter(|(_, published)| matches!(published, Published::Taken { .. }))
+            .count();
+        let refused = answers.len() - taken;
         self.write(move |transaction| {
             let now = now();
             for (position, published) in &answers {
@@ -23,7 +29,11 @@ impl Store {
             }
             Ok(())
         })
-        .await
+        .await?;
+        let counters = &self.shared.counters;
+        Counters::count(&counters.sent, taken);
+        Counters::count(&counters.failed, refused);
+        Ok(())
     }
 }
 

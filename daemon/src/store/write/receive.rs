@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::message::{self, NewMessage, SENT};
 use super::{housekeeping, now};
+use crate::store::figures::Counters;
 use crate::store::rows::{Arrival, ConversationKind, Gap, Incoming, Stored};
 use crate::store::thread::Job;
 use crate::store::{Store, StoreError, log, task};
@@ -29,6 +30,10 @@ impl Store {
         let place = receives.acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         let seen_for = self.seen_for();
         let bytes = arrivals.iter().map(size).sum();
+        let are_messages: Vec<bool> = arrivals
+            .iter()
+            .map(|arrival| matches!(arrival, Arrival::Message(_)))
+            .collect();
         let run = move |transaction: &Transaction<'_>| {
             // Given back when the store has done with it, which may be after the caller has gone.
             let _held = &place;
@@ -39,8 +44,18 @@ impl Store {
             }
             Ok(stored)
         };
-        self.ask_without_deadline(|answer| Job::Write(task(bytes, true, run, answer)))
-            .await?
+        let stored = self
+            .ask_without_deadline(|answer| Job::Write(task(bytes, true, run, answer)))
+            .await??;
+        let messages = |wanted: Stored| {
+            let of_messages = stored.iter().zip(&are_messages);
+            of_messages
+                .filter(|(stored, is_message)| **is_message && **stored == wanted)
+                .count()
+        };
+        Counters::count(&self.shared.counters.received, messages(Stored::Fresh));
+        Counters::count(&self.shared.counters.duplicate, messages(Stored::Duplicate));
+        Ok(stored)
     }
 }
 

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use super::message::{self, FAILED, NewMessage, SENDING};
 use super::{me, now};
+use crate::store::figures::Counters;
 use crate::store::rows::{ConversationKey, Due, Message, Outgoing, SendError};
 use crate::store::{Store, StoreError, message_row};
 
@@ -28,6 +29,9 @@ impl Store {
         let enqueued = self
             .write(move |transaction| enqueue(transaction, now(), seen_for, &outgoing))
             .await;
+        if matches!(enqueued, Ok(Ok((_, false)))) {
+            Counters::count(&self.shared.counters.enqueued, 1);
+        }
         enqueued.unwrap_or_else(|error| {
             Err(match error {
                 StoreError::NoAccount => SendError::NoAccount,

@@ -1,0 +1,132 @@
+//! What can be seen of the daemon's places while it does not run, for `imctl doctor`. Nothing is changed, and
+//! no lock is taken: a daemon may start meanwhile.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::doctor::{self, finding};
+use super::rows;
+use crate::config::Settings;
+use crate::paths::{PathError, Paths, check_directory};
+use crate::rpc::{Finding, Verdict};
+use crate::store::{self, AccountKey, SessionLook};
+
+/// Looks at everything there is, and at the servers from here.
+pub async fn examine(paths: &Paths, settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![directory(&paths.data_dir), holder(&paths.data_dir)];
+    let look = store::look_at_session(&paths.session_file);
+    let (session, found) = session(&paths.session_file, look);
+    findings.push(found);
+    let remembered = session.and_then(rows::remembered);
+    let key = remembered.as_ref().and_then(|remembered| {
+        Some(AccountKey {
+            app_key: remembered.app_key.as_str().to_owned(),
+            user_id: remembered.user_id.as_ref()?.as_str().to_owned(),
+        })
+    });
+    let check = store::look_at_account(&paths.data_dir, key.as_ref());
+    findings.extend(doctor::store_findings(&check, None));
+    findings.push(doctor::token(remembered.as_ref()));
+    findings.push(doctor::clock(remembered.as_ref(), &paths.session_file));
+    for server in doctor::servers(settings, remembered.as_ref()) {
+        findings.push(doctor::reach(&server).await);
+    }
+    findings
+}
+
+fn directory(path: &Path) -> Finding {
+    let name = "data.directory";
+    match check_directory("data directory", path) {
+        Ok(()) => finding(name, Verdict::Ok, format!("{} is ours alone", path.display()), ""),
+        Err(PathError::Directory { source, .. }) if source.kind() == io::ErrorKind::NotFound => finding(
+            name,
+            Verdict::Skipped,
+            format!("{} is not there: no daemon has run with it", path.display()),
+            "",
+        ),
+        Err(error) => finding(
+            name,
+            Verdict::Failed,
+            error.to_string(),
+            format!(
+                "ls -ld {0}; then chown it to yourself, chmod 0700 {0}.",
+                path.display()
+            ),
+        ),
+    }
+}
+
+/// Who holds the data directory, by the pid in its lock file: the lock itself is left alone.
+fn holder(data_dir: &Path) -> Finding {
+    let name = "data.holder";
+    let written = fs::read_to_string(data_dir.join("lock")).unwrap_or_default();
+    let pid: Option<u32> = written.trim().parse().ok();
+    let is_imd = |pid: &u32| {
+        let command = fs::read_to_string(format!("/proc/{pid}/comm"));
+        command.is_ok_and(|command| command.trim_end() == "imd")
+    };
+    match pid.filter(is_imd) {
+        None => finding(name, Verdict::Ok, "no daemon holds the data directory", ""),
+        Some(pid) => finding(
+            name,
+            Verdict::Warning,
+            format!(
+                "imd with pid {pid} holds {}, but is not to be reached",
+                data_dir.display()
+            ),
+            format!(
+                "It listens at another socket, or hangs. To end it: kill {pid}, and if that does nothing: kill -9 {pid}."
+            ),
+        ),
+    }
+}
+
+fn session(path: &Path, look: io::Result<SessionLook>) -> (Option<store::Session>, Finding) {
+    let name = "session.file";
+    let shown = path.display();
+    let mode = fs::metadata(path).map_or(0, |found| found.mode() & 0o777);
+    match look {
+        Ok(SessionLook::None) => (
+            None,
+            finding(
+                name,
+                Verdict::Skipped,
+                format!("{shown} is not there: nobody has signed in"),
+                "",
+            ),
+        ),
+        Ok(SessionLook::Damaged(why)) => (
+            None,
+            finding(
+                name,
+                Verdict::Failed,
+                format!("{shown} is damaged: {why}"),
+                "Start the daemon: it keeps the file aside; then an app has to connect again.",
+            ),
+        ),
+        Ok(SessionLook::Session(session)) if mode & 0o077 != 0 => (
+            Some(session),
+            finding(
+                name,
+                Verdict::Failed,
+                format!("{shown}, with the token in it, has mode {mode:04o}: others can get at it"),
+                format!("chmod 0600 {shown}; if others use this machine, get a new token."),
+            ),
+        ),
+        Ok(SessionLook::Session(session)) => (
+            Some(session),
+            finding(name, Verdict::Ok, format!("{shown} has mode {mode:04o}"), ""),
+        ),
+        Err(error) => (
+            None,
+            finding(
+                name,
+                Verdict::Failed,
+                format!("{shown} cannot be read: {error}"),
+                format!("ls -l {shown}; then chown it to yourself, chmod 0600 {shown}."),
+            ),
+        ),
+    }
+}

@@ -130,7 +130,8 @@ impl Client {
         })
     }
 
-    /// Ends the connection for every app, ends the session on the server and erases the token.
+    /// Ends the connection for every app, ends the session on the server and erases the token. While there is no
+    /// connection the server cannot be told: it keeps the session, and what waits there, until its expiry.
     pub fn logout(&self) -> Call<()> {
         self.ending("Logout", |link| async move {
             link.unary(

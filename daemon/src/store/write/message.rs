@@ -12,6 +12,12 @@ pub(super) const FAILED: i32 = 20;
 pub(super) const SENT: i32 = 30;
 pub(super) const RECEIVED: i32 = 40;
 
+/// The message of ours that a peer has received. The message comes first: from the conversation on, SQLite
+/// would walk through all there is with this peer.
+pub(in crate::store) const RECEIVED_BY: &str = "
+    SELECT m.message_id FROM messages m CROSS JOIN conversations c ON c.conversation_id = m.conversation_id
+    WHERE m.uid = ?1 AND m.sent_by_me = 1 AND c.kind = ?2 AND c.target_id = ?3 AND m.sent_status <> ?4";
+
 /// A row to be.
 pub(super) struct NewMessage<'a> {
     pub(super) conversation: &'a ConversationKey,
@@ -94,11 +100,7 @@ pub(super) fn mark_received(
     uid: &str,
 ) -> rusqlite::Result<bool> {
     let found: Option<i64> = transaction
-        .prepare_cached(
-            "SELECT m.message_id FROM messages m JOIN conversations c USING (conversation_id)
-             WHERE m.uid = ?1 AND m.sent_by_me = 1 AND c.kind = ?2 AND c.target_id = ?3
-               AND m.sent_status <> ?4",
-        )?
+        .prepare_cached(RECEIVED_BY)?
         .query_row((uid, ConversationKind::Private.number(), peer, RECEIVED), |row| {
             row.get(0)
         })

@@ -5,7 +5,7 @@ pub(super) mod cursors;
 mod groups;
 pub(super) mod housekeeping;
 mod log;
-mod message;
+pub(super) mod message;
 mod outcome;
 mod receipts;
 mod receive;

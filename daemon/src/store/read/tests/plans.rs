@@ -3,6 +3,7 @@
 
 use super::super::{conversations, history, log, outbox, search};
 use super::fixture::Fixture;
+use crate::store::write::message;
 
 fn plan(query: &str) -> Vec<String> {
     let fixture = Fixture::new();
@@ -41,6 +42,7 @@ fn a_page_of_history_is_one_walk_along_its_index() {
 #[test]
 fn a_message_is_looked_up() {
     assert_walks(history::BY_UID, "SEARCH m USING INDEX messages_uid (uid=?)");
+    assert_walks(message::RECEIVED_BY, "SEARCH m USING INDEX messages_uid (uid=?)");
 }
 
 #[test]

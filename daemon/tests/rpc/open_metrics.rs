@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The name with its suffix, the labels, and the value.
+pub(crate) type Sample = (String, Vec<(String, String)>, f64);
+
 /// A family as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Family {
     pub(crate) kind: String,
-    /// The name with its suffix and labels, and the value.
-    pub(crate) samples: Vec<(String, Vec<(String, String)>, f64)>,
+    pub(crate) samples: Vec<Sample>,
     unit: String,
     has_help: bool,
 }

@@ -94,3 +94,8 @@ pub use message::{Content, ConversationKey, ConversationType, Direction, Message
 pub use sending::Sending;
 pub use status::{ConnectionStatus, DaemonLoss, Network, NextRetry, OfflineSync, Status};
 pub use token::Token;
+
+/// The examples of the repository's page, compiled as those of this one are.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

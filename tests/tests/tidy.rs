@@ -1,5 +1,6 @@
 //! What a reader of the repository can rely on.
 
+use std::collections::HashSet;
 use std::fs;
 
 use imd_proto::code::TABLE;
@@ -47,6 +48,70 @@ fn no_test_is_switched_off() {
         .map(|source| source.path)
         .collect();
     assert!(off.is_empty(), "{off:?}");
+}
+
+#[test]
+fn each_link_of_a_page_leads_somewhere() {
+    let mut dead = Vec::new();
+    let mut seen = 0;
+    for page in with_endings(&[".md"]) {
+        let path = root().join(&page.path);
+        for link in links(&page.text) {
+            if link.contains("://") {
+                continue;
+            }
+            seen += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                _ => path.with_file_name("").join(file),
+            };
+            let leads = target.exists()
+                && (anchor.is_empty()
+                    || anchors(&fs::read_to_string(&target).unwrap_or_default()).contains(anchor));
+            if !leads {
+                dead.push(format!("{}: {link}", page.path));
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen} links were found");
+    assert!(dead.is_empty(), "\n{}", dead.join("\n"));
+}
+
+/// The lines of a page that are not in a block of code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    page.lines()
+        .scan(false, |in_code, line| {
+            let fence = line.starts_with("```");
+            *in_code ^= fence;
+            Some((!*in_code && !fence).then_some(line))
+        })
+        .flatten()
+}
+
+/// Where the links and pictures of a page lead to.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    prose(page).flat_map(|line| {
+        line.split("](")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once(')')?.0))
+    })
+}
+
+/// What can stand behind the `#` of a link to a page: its headings, written as GitHub does.
+fn anchors(page: &str) -> HashSet<String> {
+    prose(page)
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            line.trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .chars()
+                .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+        .collect()
 }
 
 #[test]

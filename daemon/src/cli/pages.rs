@@ -73,6 +73,11 @@ pub(super) const PAGES: Pages = Pages {
             "A second daemon, for a second account.",
         ),
         ("demo", "imd demo", "Shows a broker, daemons and apps at work."),
+        (
+            "broker",
+            "imd broker",
+            "Says where it listens and what its tokens are signed with, and runs until Ctrl-C.",
+        ),
     ],
     see_also: &["imctl(1)", "systemd.unit(5)"],
 };

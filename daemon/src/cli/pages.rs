@@ -75,8 +75,8 @@ pub(super) const PAGES: Pages = Pages {
         ("demo", "imd demo", "Shows a broker, daemons and apps at work."),
         (
             "broker",
-            "imd broker",
-            "Says where it listens and what its tokens are signed with, and runs until Ctrl-C.",
+            "imd broker --listen 127.0.0.1:1883 --app-key demo",
+            "A broker for an app's own tests.",
         ),
     ],
     see_also: &["imctl(1)", "systemd.unit(5)"],

@@ -73,6 +73,11 @@ pub(super) const PAGES: Pages = Pages {
             "A second daemon, for a second account.",
         ),
         ("demo", "imd demo", "Shows a broker, daemons and apps at work."),
+        (
+            "broker",
+            "imd broker --listen 127.0.0.1:1883 --app-key demo",
+            "A broker for an app's own tests.",
+        ),
     ],
     see_also: &["imctl(1)", "systemd.unit(5)"],
 };

@@ -188,6 +188,8 @@ pub fn start_log(filter: Option<OsString>) -> Result<(), LogError> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
+        // Else a log that cannot be written, as on a full disk, would be told on standard error: a panic.
+        .log_internal_errors(false)
         .try_init()
         .map_err(|error| LogError::Start(error.to_string()))
 }

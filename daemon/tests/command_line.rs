@@ -392,3 +392,23 @@ fn a_process_that_is_not_the_parent_is_none_to_die_with() {
     let home = Home::new();
     refused(&mut home.imd(&["--die-with-parent", "1"]), 1, &["not its parent"]);
 }
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_end_the_daemon() {
+    let home = Home::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = home.imd(&[]);
+    command
+        .env("NOTIFY_SOCKET", home.path("notify"))
+        .env("IMD_LOG", "debug")
+        .stderr(full);
+    let mut daemon = Daemon(command.spawn().unwrap());
+    while home.notification() != "READY=1" {}
+    daemon.signal(rustix::process::Signal::TERM);
+    let mut status = None;
+    eventually("the daemon's end", || {
+        status = daemon.0.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
+}

@@ -20,8 +20,6 @@ const RETURN: f64 = 632.0;
 
 const FIRST_LANE: i32 = 112;
 const LANE: i32 = 38;
-/// How wide the words of a new binding are.
-const PILL: f64 = 118.0;
 /// How high a bar or a tick is.
 const HEIGHT: i32 = 22;
 
@@ -33,7 +31,7 @@ text{font:14px system-ui,sans-serif;fill:#1f2328}\
 .pill{font-size:12px;font-weight:600;fill:#fff}\
 .lane{fill:#f6f8fa}.alive{fill:#2da44e}.dead{fill:#ffebe9;stroke:#cf222e;stroke-dasharray:4 3}\
 .gap{fill:#ffebe9}.loss{fill:#cf222e}.bound{fill:#1a7f37}\
-.red,.red.small{fill:#cf222e}.green{fill:#1a7f37}\
+.red,.red.small{fill:#cf222e}.green,.green.small{fill:#1a7f37}\
 .written{stroke:#8c959f}.read{stroke:#0969da}\
 .death{stroke:#cf222e;stroke-width:1.5}.return{stroke:#1a7f37;stroke-width:1.5}";
 
@@ -166,16 +164,17 @@ impl Sheet {
     fn app(&mut self, app: &Heard, listened: BootTime, sent: usize) {
         self.lane(&app.name, "reads");
         let (lost, rebound) = (self.within(app.lost), self.within(app.rebound));
+        let back = self.within(listened);
         self.rect("gap", lost, rebound);
         self.ticks("read", app.read.iter().map(|read| read.at));
         self.rect("loss", lost, lost + 30.0);
         self.text(lost + 15.0, self.y + 15, "pill middle", "-2");
-        self.rect("bound", rebound - PILL, rebound);
+        self.rect("bound", back, rebound);
         let after = milliseconds(listened, app.rebound);
         self.text(
-            rebound - PILL / 2.0,
+            back - 8.0,
             self.y + 15,
-            "pill middle",
+            "green small end",
             &format!("bound +{after:.1} ms"),
         );
         let line = format!("{} of {sent} read", app.read.len());

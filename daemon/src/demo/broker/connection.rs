@@ -140,11 +140,15 @@ impl Served {
         let silence = tokio::time::sleep(self.keep_alive.unwrap_or_default());
         tokio::pin!(silence);
         loop {
-            if let Err(ending) = self.work(line) {
+            // What it is told outranks what there is to do: a frozen connection does nothing more.
+            if matches!(self.control.has_changed(), Ok(false))
+                && let Err(ending) = self.work(line)
+            {
                 return ending;
             }
             let gate = self.pending.front().and_then(|pending| pending.gate.clone());
             tokio::select! {
+                biased;
                 abrupt = stopped(stop) => return stop_ending(abrupt),
                 changed = self.control.changed() => {
                     let command = match changed {

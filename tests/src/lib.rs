@@ -10,6 +10,7 @@
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`raw`] | bytes on the socket that no library would send |
 //! | [`token`] | tokens as an app's server makes them |
+//! | [`journal`] | what an app that keeps a journal of its own has written |
 //! | [`wait`], [`process`], [`port`] | bounded waiting, child processes, free ports |
 //! | [`progress`] | what a long run says meanwhile |
 //! | [`sources`], [`imports`] | the workspace's own files, and what they name |
@@ -26,6 +27,7 @@ pub mod daemon;
 pub mod gate;
 pub mod home;
 pub mod imports;
+pub mod journal;
 pub mod mosquitto;
 pub mod port;
 pub mod process;
@@ -46,6 +48,17 @@ pub const APP_KEY: &str = "demo";
 #[must_use]
 pub fn count(short: usize, long: usize) -> usize {
     if is_long() { long } else { short }
+}
+
+/// A number below `bound` that differs from run to run.
+///
+/// # Panics
+/// When `bound` is 0: there is no such number.
+#[must_use]
+pub fn random(bound: usize) -> usize {
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    let below = low % u64::try_from(bound).expect("a usize fits");
+    usize::try_from(below).expect("what is below a usize is one")
 }
 
 /// Whether this is a run of the large counts.

@@ -147,6 +147,26 @@ fn a_daemon_that_is_stopped_for_a_while_ends_every_call_in_time_and_no_binding()
 }
 
 #[test]
+fn calls_given_up_while_the_daemon_hangs_cost_an_app_no_binding() {
+    const CALLS: usize = 40;
+    let mut daemon = Daemon::configured("");
+    let app = app(&daemon);
+    let changes = app.connection_status_changes();
+    daemon.process().signal(Signal::STOP);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for call in (0..CALLS).map(|_| app.version()).collect::<Vec<_>>() {
+        let silent = runtime.block_on(call).unwrap_err();
+        assert_eq!(silent.code(), Code::IMD_DEADLINE_EXCEEDED);
+    }
+    daemon.process().signal(Signal::CONT);
+    // The daemon reads all the cancelled ones before it reads this.
+    let version = app.blocking().version().unwrap();
+    assert_eq!(version.run_id, app.connection_status().daemon_run_id);
+    drop(app);
+    assert_eq!(losses(changes), []);
+}
+
+#[test]
 fn a_daemon_killed_while_it_hangs_is_replaced_and_the_events_go_on() {
     let broker = Mosquitto::start();
     let mut daemon = Daemon::for_server(&broker.url());

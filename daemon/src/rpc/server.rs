@@ -49,6 +49,11 @@ const MAX_MESSAGE: usize = 1024 * 1024;
 /// Calls and streams open at once on one connection; a client's further ones wait there.
 pub(super) const STREAMS: u32 = 128;
 
+/// Calls that a client has cancelled before they were looked at: more than one can cancel, at their deadline of
+/// two seconds, while the daemon hangs and the keep-alive has not ended the connection. With HTTP/2's usual 20 a
+/// daemon that goes on after a hang would hang up on every app that had gone on calling.
+pub(super) const CANCELLED: usize = 64 * STREAMS as usize;
+
 /// What the health service answers for.
 const SERVICES: [&str; 6] = [
     <SessionServiceServer<Session> as NamedService>::NAME,
@@ -165,6 +170,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
 
     let router = Server::builder()
         .max_concurrent_streams(STREAMS)
+        .http2_max_pending_accept_reset_streams(Some(CANCELLED))
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_ANSWER))
         .layer(

@@ -23,7 +23,8 @@ use super::diagnose::Diagnose;
 use super::panics;
 use super::requests::RequestsLayer;
 use super::server::{
-    About, KEEP_ALIVE, KEEP_ALIVE_ANSWER, MAX_REQUEST, STREAMS, ServeError, descriptors, until_drained,
+    About, CANCELLED, KEEP_ALIVE, KEEP_ALIVE_ANSWER, MAX_REQUEST, STREAMS, ServeError, descriptors,
+    until_drained,
 };
 use super::session::Session;
 use super::stop::Stop;
@@ -90,6 +91,7 @@ pub async fn serve_unfit(listener: Listener, services: Unfit, goodbye: Stop) -> 
         .await;
     let router = Server::builder()
         .max_concurrent_streams(STREAMS)
+        .http2_max_pending_accept_reset_streams(Some(CANCELLED))
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_ANSWER))
         .layer(

@@ -11,13 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use imd_client::{BlockingClient, BlockingSending, Code, Content, ConversationKey};
-use imd_tests::count;
+use imd_tests::journal::Journal;
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::progress::Progress;
 use imd_tests::wait::{SOON, eventually, when};
+use imd_tests::{count, random};
 
-use super::journal::Journal;
-use super::stage::{Side, random};
+use super::stage::Side;
 
 /// Two hours: more than the first wait. It is also the only one: what the server forgot does not count as a try.
 const LONG_AGO_MS: i64 = 2 * 3600 * 1000;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use imd_tests::count;
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::progress::Progress;
 use imd_tests::proxy::Proxy;
 use imd_tests::wait::{SOON, eventually, when};
+use imd_tests::{count, random};
 
-use super::stage::{Side, random};
+use super::stage::Side;
 
 #[test]
 fn every_message_comes_once_and_in_order_over_a_link_that_is_cut() {

@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use imd_tests::count;
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::progress::Progress;
+use imd_tests::{count, random};
 
-use super::stage::{Side, random};
+use super::stage::Side;
 
 /// More than a run can send.
 const ENDLESS: usize = 100_000_000;

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use imd_client::{BlockingClient, ConversationKey, Message, PageOptions, SearchOptions};
-use imd_tests::count;
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::progress::{Progress, say};
 use imd_tests::wait::{SOON, eventually, timed};
+use imd_tests::{count, random};
 
-use super::stage::{Side, random};
+use super::stage::Side;
 
 /// How many messages one run of `mosquitto_pub` sends.
 const LINES: usize = 20_000;

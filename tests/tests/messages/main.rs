@@ -3,7 +3,6 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `stage.rs` | alice and bob, each with a daemon and an app that keeps a journal |
-//! | `journal.rs` | what an app wrote down, as the test reads it |
 //! | `cuts.rs` | a link that is cut at random points |
 //! | `kills.rs` | daemons and apps killed at random points |
 //! | `broker_kills.rs` | a Mosquitto killed under load |
@@ -19,7 +18,6 @@ mod cuts;
 mod everyday;
 mod full_disk;
 mod hooks;
-mod journal;
 mod kills;
 mod large;
 mod slow;

@@ -8,10 +8,9 @@ use std::time::Duration;
 use imd_client::{BlockingClient, Client};
 use imd_tests::APP_KEY;
 use imd_tests::daemon::Daemon;
+use imd_tests::journal::Journal;
 use imd_tests::process::Process;
 use imd_tests::wait::{SOON, eventually, when};
-
-use super::journal::Journal;
 
 /// A user: a daemon, and perhaps an app as a process of its own.
 pub(crate) struct Side {
@@ -168,10 +167,4 @@ fn find_databases(directory: &Path, found: &mut Vec<PathBuf>) {
 
 fn start(arguments: &[String]) -> Process {
     Process::start(Command::new(env!("CARGO_BIN_EXE_journal")).args(arguments))
-}
-
-/// Numbers below `bound` that differ from run to run.
-pub(crate) fn random(bound: usize) -> usize {
-    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
-    usize::try_from(low % u64::try_from(bound).unwrap()).unwrap()
 }

@@ -1,4 +1,5 @@
-//! What an app wrote down, read by the test: each look reads only what has come since the last one.
+//! What an app of the program `journal` wrote down, read by the test: each look reads only what has come since
+//! the last one.
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashSet;
@@ -7,16 +8,17 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use imd_tests::wait::{eventually, when};
+use crate::wait::{eventually, when};
 
-/// A journal of the program `journal`.
-pub(crate) struct Journal {
+/// The journal of one app.
+#[derive(Debug)]
+pub struct Journal {
     path: PathBuf,
     seen: RefCell<Seen>,
 }
 
 /// The whole lines so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Seen {
     bytes: u64,
     lines: Vec<String>,
@@ -28,41 +30,51 @@ struct Seen {
 }
 
 impl Journal {
-    pub(crate) fn at(path: PathBuf) -> Self {
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
         let seen = RefCell::default();
         Self { path, seen }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn lines(&self) -> Vec<String> {
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
         self.look().lines.clone()
     }
 
-    pub(crate) fn length(&self) -> usize {
+    #[must_use]
+    pub fn length(&self) -> usize {
         self.look().lines.len()
     }
 
     /// The uids of the messages that a reader's journal has, in its order.
-    pub(crate) fn received(&self) -> Vec<String> {
+    #[must_use]
+    pub fn received(&self) -> Vec<String> {
         self.look().received.clone()
     }
 
     /// How many messages a reader's journal has, each counted once.
-    pub(crate) fn distinct(&self) -> usize {
+    #[must_use]
+    pub fn distinct(&self) -> usize {
         self.look().distinct.len()
     }
 
     /// What the reader was told besides messages and its start.
-    pub(crate) fn told(&self) -> Vec<String> {
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
         self.look().told.clone()
     }
 
     /// Waits until all these were received, and checks: each once, in this order, and nothing else.
+    ///
+    /// # Panics
+    /// When one of them is missing, or there is anything else.
     #[track_caller]
-    pub(crate) fn assert_receives(&self, accepted: &[String], deadline: Duration) {
+    pub fn assert_receives(&self, accepted: &[String], deadline: Duration) {
         eventually(deadline, "the last message", || {
             let seen = self.look();
             let mut lost = accepted.iter().filter(|uid| !seen.distinct.contains(*uid));
@@ -89,7 +101,7 @@ impl Journal {
     }
 
     /// Waits until it has so many lines more than it has.
-    pub(crate) fn await_growth(&self, lines: usize, deadline: Duration, context: impl Fn() -> String) {
+    pub fn await_growth(&self, lines: usize, deadline: Duration, context: impl Fn() -> String) {
         let before = self.length();
         eventually(deadline, "the journal to grow", || {
             let length = self.length();
@@ -108,15 +120,17 @@ impl Seen {
     fn read_on(&mut self, path: &Path) {
         // There is no file before its app's first start.
         let Ok(mut file) = File::open(path) else { return };
-        file.seek(SeekFrom::Start(self.bytes)).unwrap();
+        file.seek(SeekFrom::Start(self.bytes))
+            .expect("a journal can be read from any place");
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).unwrap();
+        file.read_to_end(&mut bytes).expect("a journal can be read");
         let whole = bytes
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
-        self.bytes += u64::try_from(whole).unwrap();
-        for line in std::str::from_utf8(&bytes[..whole]).unwrap().lines() {
+        self.bytes += u64::try_from(whole).expect("a length fits");
+        let lines = std::str::from_utf8(&bytes[..whole]).expect("a journal is text");
+        for line in lines.lines() {
             self.note(line);
         }
     }
@@ -127,7 +141,7 @@ impl Seen {
             return;
         };
         if let Some(message) = rest.strip_prefix("message ") {
-            let uid = message.split(' ').next().unwrap();
+            let uid = message.split(' ').next().unwrap_or_default();
             self.received.push(uid.to_owned());
             self.distinct.insert(uid.to_owned());
         } else if rest != "started" {

@@ -1,7 +1,8 @@
 //! Sending: accepted, sent, received.
 //!
-//! Requests that are under way together overtake each other: HTTP/2 keeps no order between streams. So each
-//! conversation has one under way at a time, and conversations do not wait for each other.
+//! Requests that are under way together overtake each other: HTTP/2 keeps no order between streams. So there is
+//! one under way at a time, and what comes meanwhile goes together with the next: the slower the disk, the more
+//! messages share a wait for it.
 //!
 //! What becomes of the messages is seen on the log of events, which one subscription per client follows from
 //! the first send on. When it finds its place in the log it asks once for every message that is waited for:
@@ -13,8 +14,6 @@
 mod delivery;
 mod register;
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Weak};
 
@@ -23,7 +22,6 @@ use imd_proto::imd::v1;
 use imd_proto::imd::v1::get_message_request::Id;
 use imd_proto::imd::v1::message_service_client::MessageServiceClient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
 
 use crate::call::{DEADLINE, Link};
 use crate::clock::{self, BootTime};
@@ -35,10 +33,14 @@ use crate::supervisor::Shared;
 
 use register::{Followed, Progress, Register};
 
-const NAME: &str = "SendMessage";
+const NAME: &str = "SendMessages";
 
-/// The most requests under way: with the other calls, less than the streams a daemon allows.
-const MAX_UNDER_WAY: usize = 60;
+/// The most messages in one request: what a daemon takes at once.
+const MAX_TOGETHER: usize = 256;
+
+/// The most bytes in one request, unless one message alone has more: with all that is around them less than a
+/// daemon takes. One that is too large for it goes alone, and takes no other with it.
+const MAX_BYTES_TOGETHER: usize = 512 * 1024;
 
 /// The most messages that have not been answered; what comes then is refused with 90004.
 const MAX_WAITING: usize = 1024;
@@ -120,7 +122,6 @@ pub(crate) struct Courier {
 }
 
 struct Job {
-    conversation: ConversationKey,
     request: v1::SendMessageRequest,
     queued: BootTime,
     /// Nobody may be waiting any longer.
@@ -162,7 +163,6 @@ impl Courier {
                 flags,
             };
             let job = Job {
-                conversation: conversation.clone(),
                 request,
                 queued: clock::now(),
                 followed: Arc::downgrade(&followed),
@@ -204,75 +204,87 @@ impl Courier {
     }
 }
 
-/// Makes the requests: in the order of the queue, as far as they are of one conversation.
+/// Makes the requests, in the order of the queue.
 async fn hand_over(shared: Arc<Shared>, register: Arc<Register>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let room = Arc::new(Semaphore::new(MAX_UNDER_WAY));
-    // The conversations that have a request under way, and what follows it.
-    let mut busy: HashMap<ConversationKey, VecDeque<Job>> = HashMap::new();
-    let mut under_way = JoinSet::new();
+    let mut left_over = None;
     loop {
-        let next = tokio::select! {
-            Some(done) = under_way.join_next() => {
-                // A task ends otherwise only with the runtime.
-                let Ok(conversation) = done else { return };
-                let next = busy.get_mut(&conversation).and_then(VecDeque::pop_front);
-                if next.is_none() {
-                    busy.remove(&conversation);
-                }
-                next
-            }
-            Some(job) = jobs.recv() => {
-                match busy.entry(job.conversation.clone()) {
-                    Entry::Occupied(mut behind) => {
-                        behind.get_mut().push_back(job);
-                        None
-                    }
-                    Entry::Vacant(free) => {
-                        free.insert(VecDeque::new());
-                        Some(job)
-                    }
-                }
-            }
-            else => return,
+        let first = match left_over.take() {
+            Some(job) => job,
+            None => match jobs.recv().await {
+                Some(job) => job,
+                None => return,
+            },
         };
-        if let Some(job) = next {
-            let (shared, register) = (Arc::clone(&shared), Arc::clone(&register));
-            under_way.spawn(make(shared, register, Arc::clone(&room), job));
+        let queued = first.queued;
+        let mut together = vec![first];
+        left_over = fill(&mut together, &mut jobs);
+        let messages = together.iter().map(|job| job.request.clone()).collect();
+        let request = v1::SendMessagesRequest { messages };
+        let patience = (queued, delivery::PATIENCE);
+        let answer = delivery::deliver(&shared.uplink, &register, request, patience).await;
+        tell_all(together, answer);
+    }
+}
+
+/// Adds what waits and fits. Gives back what does not fit any more.
+fn fill(together: &mut Vec<Job>, jobs: &mut mpsc::UnboundedReceiver<Job>) -> Option<Job> {
+    let mut all: usize = together.iter().map(size).sum();
+    while together.len() < MAX_TOGETHER
+        && let Ok(job) = jobs.try_recv()
+    {
+        all = all.saturating_add(size(&job));
+        if all > MAX_BYTES_TOGETHER {
+            return Some(job);
+        }
+        together.push(job);
+    }
+    None
+}
+
+fn size(job: &Job) -> usize {
+    let request = &job.request;
+    let target = request.conversation.as_ref().map_or(0, |key| key.target_id.len());
+    [
+        request.content.len(),
+        request.object_name.len(),
+        request.uid.len(),
+    ]
+    .iter()
+    .fold(target, |all, length| all.saturating_add(*length))
+}
+
+fn tell_all(together: Vec<Job>, answer: Result<v1::SendMessagesResponse, Error>) {
+    let mut outcomes = match answer {
+        Ok(answer) => Ok(answer.outcomes.into_iter()),
+        Err(error) => Err(error),
+    };
+    for job in together {
+        let outcome = match &mut outcomes {
+            Ok(outcomes) => outcomes.next().ok_or_else(|| Error::lacks(NAME, "outcome")),
+            Err(error) => Err(error.clone()),
+        };
+        if let Some(followed) = job.followed.upgrade() {
+            tell(&followed, outcome);
         }
     }
 }
 
-async fn make(
-    shared: Arc<Shared>,
-    register: Arc<Register>,
-    room: Arc<Semaphore>,
-    job: Job,
-) -> ConversationKey {
-    // The semaphore is never closed.
-    let _turn = room.acquire().await;
-    let answer = delivery::deliver(
-        &shared.uplink,
-        &register,
-        job.request,
-        (job.queued, delivery::PATIENCE),
-    )
-    .await;
-    if let Some(followed) = job.followed.upgrade() {
-        tell(&followed, answer);
-    }
-    job.conversation
-}
-
-fn tell(followed: &Followed, answer: Result<v1::SendMessageResponse, Error>) {
-    match answer.map(|answer| answer.message.map(Message::from_wire)) {
-        Ok(Some(message)) => {
+fn tell(followed: &Followed, outcome: Result<v1::SendOutcome, Error>) {
+    match outcome {
+        Ok(v1::SendOutcome {
+            message: Some(message),
+            ..
+        }) => {
+            let message = Message::from_wire(message);
             followed.seen(&message);
             // The uid is known, the message is not there any longer.
             if message.id == 0 {
                 followed.deleted();
             }
         }
-        Ok(None) => followed.refused(Error::lacks(NAME, "message")),
+        Ok(v1::SendOutcome { code, code_text, .. }) => {
+            followed.refused(Error::new(Code(code), code_text, Sent::Yes));
+        }
         Err(error) => followed.refused(error),
     }
 }

@@ -153,18 +153,82 @@ fn messages_of_a_conversation_reach_the_daemon_in_the_order_of_the_calls() {
 }
 
 #[test]
-fn a_conversation_that_waits_holds_up_no_other() {
+fn what_waits_for_an_answer_goes_together_with_the_next_request() {
     let daemon = FakeDaemon::start();
-    daemon.script.silence("SendMessage");
+    daemon.script.swallow("SendMessages");
     let client = client(&daemon);
-    let users: Vec<_> = (0..50).map(|at| format!("user {at}")).collect();
-    let sendings: Vec<_> = users.iter().map(|user| client.send_text(user, "hello")).collect();
-    wait(async {
-        let mut calls = daemon.script.calls.subscribe();
-        let sends = |calls: &Vec<String>| calls.iter().filter(|call| *call == "SendMessage").count() == 50;
-        calls.wait_for(sends).await.unwrap();
-    });
-    assert!(sendings.iter().all(|sending| is_pending(sending.accepted())));
+    let first = client.send_text("bob", "hello");
+    daemon.script.wait_for_call("SendMessages unanswered");
+    let rest: Vec<_> = (0..50)
+        .map(|at| client.send_text(format!("user {at}"), "hello"))
+        .collect();
+    assert!(rest.iter().all(|sending| is_pending(sending.accepted())));
+    daemon.script.behave();
+    // The daemon is there and does not answer: that concerns the request it has, and no other.
+    let error = wait(first.accepted()).unwrap_err();
+    assert_eq!(error.code(), Code::IMD_DEADLINE_EXCEEDED);
+    for sending in &rest {
+        wait(sending.accepted()).unwrap();
+    }
+    let calls = daemon.script.calls.borrow().clone();
+    assert_eq!(calls.iter().filter(|call| *call == "SendMessages").count(), 2);
+}
+
+#[test]
+fn a_request_holds_no_more_than_a_daemon_takes_at_once() {
+    let daemon = FakeDaemon::start();
+    let client = client(&daemon);
+    let bob = ConversationKey::private("bob");
+    let large = |_| client.send_message(&bob, Content::new("app:Bytes", vec![0; Content::MAX_BYTES]));
+    let sendings: Vec<_> = (0..20).map(large).collect();
+    for sending in &sendings {
+        wait(sending.accepted()).unwrap();
+    }
+    let uids: Vec<_> = sendings.iter().map(|sending| sending.uid().to_owned()).collect();
+    assert!(*daemon.script.archive.sends.lock().unwrap() == uids);
+}
+
+#[test]
+fn one_that_is_too_large_for_a_request_goes_alone() {
+    let daemon = FakeDaemon::start();
+    let client = client(&daemon);
+    let bob = ConversationKey::private("bob");
+    let uids = ["a".to_owned(), "b".repeat(600 * 1024), "c".to_owned()];
+    let sendings = uids.map(|uid| client.send_message(&bob, Content::text("hello").uid(uid)));
+    for sending in &sendings {
+        wait(sending.accepted()).unwrap();
+    }
+    let calls = daemon.script.calls.borrow().clone();
+    assert!(calls.iter().filter(|call| *call == "SendMessages").count() >= 3);
+}
+
+#[test]
+fn one_that_is_refused_does_not_stop_those_that_go_with_it() {
+    let daemon = FakeDaemon::start();
+    the_second_of_three_is_refused(&daemon);
+}
+
+#[test]
+fn a_daemon_that_takes_one_at_a_time_gets_one_at_a_time() {
+    let daemon = FakeDaemon::start();
+    daemon.script.refuse("SendMessages", Code::IMD_VERSION_SKEW);
+    the_second_of_three_is_refused(&daemon);
+    let calls = daemon.script.calls.borrow().clone();
+    assert_eq!(calls.iter().filter(|call| *call == "SendMessage").count(), 3);
+}
+
+fn the_second_of_three_is_refused(daemon: &FakeDaemon) {
+    let client = client(daemon);
+    let bob = ConversationKey::private("bob");
+    let names = ["app:Poll", "refused", "app:Poll"];
+    let sendings = names.map(|name| client.send_message(&bob, Content::new(name, b"?")));
+    wait(sendings[0].accepted()).unwrap();
+    let error = wait(sendings[1].accepted()).unwrap_err();
+    assert_eq!(
+        (error.code(), error.sent(), error.text()),
+        (Code::PROTOCOL_MESSAGE_SAVED_ERROR, Sent::Yes, "outbox full")
+    );
+    wait(sendings[2].accepted()).unwrap();
 }
 
 #[test]
@@ -182,7 +246,7 @@ fn a_content_that_is_too_long_never_leaves_the_process() {
 #[test]
 fn more_messages_than_may_wait_are_refused_and_the_others_go_on() {
     let daemon = FakeDaemon::start();
-    daemon.script.silence("SendMessage");
+    daemon.script.silence("SendMessages");
     let client = client(&daemon);
     let sendings: Vec<_> = (0..2000).map(|_| client.send_text("bob", "hello")).collect();
     let error = wait(sendings.last().unwrap().accepted()).unwrap_err();

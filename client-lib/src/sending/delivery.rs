@@ -1,4 +1,4 @@
-//! One message's way to a daemon: over as many as it takes, for as long as it may wait.
+//! The way of a request's messages to a daemon: over as many as it takes, for as long as it may wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::clock::{self, BootTime};
 use crate::error::{Error, Sent};
 use crate::uplink::Uplink;
 
-/// How long a message waits for a daemon: counted from the loss, or from its own call if that was later.
+/// How long messages wait for a daemon: counted from the loss, or from its own call if that was later.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks one daemon after the other to take the message. It bears a uid: it is one message, however often it
+/// Asks one daemon after the other to take the messages. Each bears a uid: it is one message, however often it
 /// is sent.
 pub(super) async fn deliver(
     uplink: &Uplink,
     register: &Register,
-    request: v1::SendMessageRequest,
+    request: v1::SendMessagesRequest,
     (queued, patience): (BootTime, Duration),
-) -> Result<v1::SendMessageResponse, Error> {
+) -> Result<v1::SendMessagesResponse, Error> {
     let mut sent = Sent::No;
     let mut deadline = None;
     let mut previous: Option<Arc<Link>> = None;
@@ -45,11 +45,7 @@ pub(super) async fn deliver(
                     .map_err(|_elapsed| gone(NAME, &uplink.loss(), sent))?
             }
         };
-        let answer = link
-            .exchange(NAME, DEADLINE, request.clone(), |channel, request| async {
-                MessageServiceClient::new(channel).send_message(request).await
-            })
-            .await;
+        let answer = hand_over(&link, request.clone()).await;
         let error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
@@ -81,6 +77,50 @@ pub(super) async fn deliver(
     }
 }
 
+async fn hand_over(link: &Link, request: v1::SendMessagesRequest) -> Result<v1::SendMessagesResponse, Error> {
+    let messages = request.clone();
+    let answer = link.exchange(NAME, DEADLINE, request, |channel, request| async {
+        MessageServiceClient::new(channel).send_messages(request).await
+    });
+    match answer.await {
+        // An older daemon takes one at a time.
+        Err(error) if error.code() == Code::IMD_VERSION_SKEW => one_by_one(link, messages).await,
+        answer => answer,
+    }
+}
+
+async fn one_by_one(
+    link: &Link,
+    request: v1::SendMessagesRequest,
+) -> Result<v1::SendMessagesResponse, Error> {
+    let mut outcomes = Vec::with_capacity(request.messages.len());
+    for message in request.messages {
+        let answer = link.exchange("SendMessage", DEADLINE, message, |channel, request| async {
+            MessageServiceClient::new(channel).send_message(request).await
+        });
+        outcomes.push(match answer.await {
+            Ok(answer) => v1::SendOutcome {
+                message: answer.message,
+                already_known: answer.already_known,
+                ..v1::SendOutcome::default()
+            },
+            Err(error) if concerns_all(&error) => return Err(error),
+            Err(error) => v1::SendOutcome {
+                code: error.code().0,
+                code_name: error.code().name().to_owned(),
+                code_text: error.text().to_owned(),
+                ..v1::SendOutcome::default()
+            },
+        });
+    }
+    Ok(v1::SendMessagesResponse { outcomes })
+}
+
+/// Whether an error about one message is what the others would meet too.
+fn concerns_all(error: &Error) -> bool {
+    error.sent() != Sent::Yes || error.is_loss() || error.code() == Code::RC_DB_NOT_INIT
+}
+
 fn is_another(link: &Link, previous: Option<&Link>) -> bool {
     previous.is_none_or(|previous| previous.number != link.number)
 }
@@ -99,7 +139,7 @@ mod tests {
             loss: DaemonLoss::Died,
         };
         let (_sender, uplink) = Uplink::new(binding);
-        let request = v1::SendMessageRequest::default();
+        let request = v1::SendMessagesRequest::default();
         let patience = Duration::from_millis(30);
         // It was called for long before the loss: that is not counted.
         let queued = BootTime::since_boot(Duration::ZERO);

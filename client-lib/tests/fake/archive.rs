@@ -76,7 +76,7 @@ pub(crate) struct Archive {
     pub(crate) groups: Arc<Mutex<Vec<v1::Group>>>,
     /// The requests of Subscribe.
     pub(crate) starts: Arc<Mutex<Vec<Option<Start>>>>,
-    /// The uids of SendMessage, in the order they came.
+    /// The uids of SendMessages, in the order they came.
     pub(crate) sends: Arc<Mutex<Vec<String>>>,
     /// The cursors of AckEvents by name.
     pub(crate) acknowledged: Arc<Mutex<HashMap<String, v1::Cursor>>>,
@@ -106,6 +106,34 @@ impl Default for Archive {
 }
 
 impl Archive {
+    /// Takes a message, or knows it by its uid. One whose object name is `refused` is refused.
+    fn accept(&self, request: v1::SendMessageRequest) -> v1::SendOutcome {
+        if request.object_name == "refused" {
+            return v1::SendOutcome {
+                code: 33000,
+                code_name: "PROTOCOL_MESSAGE_SAVED_ERROR".to_owned(),
+                code_text: "outbox full".to_owned(),
+                ..v1::SendOutcome::default()
+            };
+        }
+        let known = self.with_uid(&request.uid);
+        let already_known = known.is_some();
+        let message = known.unwrap_or_else(|| {
+            self.store(v1::Message {
+                object_name: request.object_name,
+                content: request.content,
+                flags: request.flags,
+                sent_status: 10,
+                ..text(&request.uid, request.conversation.unwrap(), "alice", "")
+            })
+        });
+        v1::SendOutcome {
+            message: Some(message),
+            already_known,
+            ..v1::SendOutcome::default()
+        }
+    }
+
     /// Opens the account whose log has this epoch, with no events; an empty epoch closes it.
     pub(crate) fn open(&self, epoch: &str) {
         let epoch = epoch.to_owned();
@@ -283,27 +311,34 @@ impl MessageService for Script {
         let request = request.into_inner();
         self.archive.sends.lock().unwrap().push(request.uid.clone());
         self.enter("SendMessage").await?;
+        self.archive.check_open()?;
+        let outcome = self.archive.accept(request);
+        if outcome.message.is_none() {
+            return Err(to_status(Code(outcome.code), outcome.code_text));
+        }
+        Ok(Response::new(v1::SendMessageResponse {
+            message: outcome.message,
+            already_known: outcome.already_known,
+        }))
+    }
+
+    async fn send_messages(
+        &self,
+        request: Request<v1::SendMessagesRequest>,
+    ) -> Result<Response<v1::SendMessagesResponse>, Status> {
+        let requests = request.into_inner().messages;
+        let uids = requests.iter().map(|request| request.uid.clone());
+        self.archive.sends.lock().unwrap().extend(uids);
+        self.enter("SendMessages").await?;
         if let Err(refusal) = self.archive.check_open() {
             self.calls
-                .send_modify(|calls| calls.push("SendMessage refused".to_owned()));
+                .send_modify(|calls| calls.push("SendMessages refused".to_owned()));
             return Err(refusal);
         }
-        let known = self.archive.with_uid(&request.uid);
-        let already_known = known.is_some();
-        let message = known.unwrap_or_else(|| {
-            self.archive.store(v1::Message {
-                object_name: request.object_name,
-                content: request.content,
-                flags: request.flags,
-                sent_status: 10,
-                ..text(&request.uid, request.conversation.unwrap(), "alice", "")
-            })
-        });
-        self.leave("SendMessage").await;
-        Ok(Response::new(v1::SendMessageResponse {
-            message: Some(message),
-            already_known,
-        }))
+        let outcomes = requests.into_iter().map(|request| self.archive.accept(request));
+        let outcomes = outcomes.collect();
+        self.leave("SendMessages").await;
+        Ok(Response::new(v1::SendMessagesResponse { outcomes }))
     }
 
     async fn retry_message(

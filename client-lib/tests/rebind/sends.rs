@@ -17,10 +17,10 @@ fn uids(sendings: &[Sending]) -> Vec<String> {
 #[test]
 fn a_daemon_killed_between_a_message_and_its_answer_has_it_once() {
     let mut daemon = FakeDaemon::start();
-    daemon.script.swallow("SendMessage");
+    daemon.script.swallow("SendMessages");
     let client = client(&daemon);
     let sending = client.send_text("bob", "hello");
-    daemon.script.wait_for_call("SendMessage unanswered");
+    daemon.script.wait_for_call("SendMessages unanswered");
     daemon.script.behave();
     daemon.restart();
     assert_eq!(wait(sending.accepted()).unwrap().uid, sending.uid());
@@ -73,7 +73,7 @@ fn an_account_that_the_next_daemon_has_yet_to_open_is_waited_for() {
     daemon.script.archive.open("");
     let sending = client.send_text("bob", "second");
     daemon.restart();
-    daemon.script.wait_for_call("SendMessage refused");
+    daemon.script.wait_for_call("SendMessages refused");
     daemon.script.archive.open("first");
     wait(sending.accepted()).unwrap();
     assert_eq!(

@@ -26,6 +26,12 @@ pub trait Archive: LogSource {
     /// Puts a message in the outbox; whether its uid was there already.
     async fn enqueue(&self, outgoing: Outgoing) -> Result<(Message, bool), SendError>;
 
+    /// As [`Archive::enqueue`], for many in their order; one answer for each, or an error that concerns all.
+    async fn enqueue_all(
+        &self,
+        outgoings: Vec<Outgoing>,
+    ) -> Result<Vec<Result<(Message, bool), SendError>>, SendError>;
+
     /// Puts a failed message at the outbox's tail again. One that has not failed stays as it is.
     async fn retry(&self, uid: String) -> Result<Option<Message>, StoreError>;
 

@@ -36,6 +36,28 @@ impl MessageService for Messages {
         }))
     }
 
+    async fn send_messages(
+        &self,
+        request: Request<v1::SendMessagesRequest>,
+    ) -> Result<Response<v1::SendMessagesResponse>, Status> {
+        let checked = arguments::outgoings(request.into_inner().messages, clock::now().unix)
+            .map_err(convert::invalid)?;
+        let mut legal = Vec::with_capacity(checked.len());
+        let places: Vec<_> = checked
+            .into_iter()
+            .map(|checked| checked.map(|outgoing| legal.push(outgoing)))
+            .collect();
+        tracing::debug!(messages = places.len(), legal = legal.len(), "send");
+        let enqueued = answered("SendMessages", self.archive.enqueue_all(legal)).await?;
+        let mut enqueued = enqueued.into_iter();
+        let outcomes = places.into_iter().filter_map(|place| match place {
+            Ok(()) => enqueued.next().map(Ok),
+            Err(invalid) => Some(Err(invalid)),
+        });
+        let outcomes = outcomes.map(convert::outcome).collect();
+        Ok(Response::new(v1::SendMessagesResponse { outcomes }))
+    }
+
     async fn retry_message(
         &self,
         request: Request<v1::RetryMessageRequest>,

@@ -309,6 +309,18 @@ impl Archive for FakeArchive {
         Ok((message, false))
     }
 
+    async fn enqueue_all(
+        &self,
+        outgoings: Vec<Outgoing>,
+    ) -> Result<Vec<Result<(Message, bool), SendError>>, SendError> {
+        drop(self.account().await.map_err(|_| SendError::NoAccount)?);
+        let mut enqueued = Vec::new();
+        for outgoing in outgoings {
+            enqueued.push(self.enqueue(outgoing).await);
+        }
+        Ok(enqueued)
+    }
+
     async fn retry(&self, uid: String) -> Result<Option<Message>, StoreError> {
         self.message_by_uid(uid).await
     }

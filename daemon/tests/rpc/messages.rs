@@ -116,17 +116,100 @@ async fn a_message_that_the_store_does_not_take_keeps_its_reason() {
 }
 
 #[tokio::test]
+async fn many_are_taken_at_once_in_order_and_a_refused_one_stops_none_of_them() {
+    let daemon = Daemon::start();
+    let mut messages = daemon.messages().await;
+    let early = v1::SendMessagesRequest {
+        messages: vec![text("u-0", "{}")],
+    };
+    assert_eq!(code(messages.send_messages(early).await), Code::RC_DB_NOT_INIT);
+    daemon.archive.open("a");
+    let long = vec![b'x'; 131_073];
+    let request = v1::SendMessagesRequest {
+        messages: vec![
+            text("u-1", "{}"),
+            text("u-2", long),
+            text("u-3", "{}"),
+            text("u-1", "{}"),
+        ],
+    };
+    let outcomes = messages
+        .send_messages(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .outcomes;
+    let uids: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.message.as_ref().map(|message| message.uid.as_str()))
+        .collect();
+    assert_eq!(uids, [Some("u-1"), None, Some("u-3"), Some("u-1")]);
+    let known: Vec<_> = outcomes.iter().map(|outcome| outcome.already_known).collect();
+    assert_eq!(known, [false, false, false, true]);
+    assert_eq!(
+        (outcomes[1].code, outcomes[1].code_name.as_str()),
+        (30016, "RC_MSG_CONTENT_EXCEED_LIMIT")
+    );
+    assert!(
+        outcomes[1].code_text.contains("131073"),
+        "{}",
+        outcomes[1].code_text
+    );
+    assert_eq!(daemon.archive.stored(), 2);
+
+    daemon.archive.refuse(SendError::Full {
+        messages: 100_000,
+        bytes: 7,
+    });
+    let request = v1::SendMessagesRequest {
+        messages: vec![text("u-4", "{}"), text("u-5", "{}")],
+    };
+    let outcomes = messages
+        .send_messages(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .outcomes;
+    assert_eq!((outcomes[0].code, outcomes[1].code), (33000, 0));
+}
+
+#[tokio::test]
+async fn no_more_than_256_are_taken_at_once() {
+    let daemon = Daemon::start();
+    daemon.archive.open("a");
+    let mut messages = daemon.messages().await;
+    let many = |count: usize| v1::SendMessagesRequest {
+        messages: (0..count)
+            .map(|number| text(&format!("u-{number}"), "{}"))
+            .collect(),
+    };
+    assert_eq!(
+        code(messages.send_messages(many(257)).await),
+        Code::BIZ_ERROR_INVALID_PARAMETER
+    );
+    assert_eq!(daemon.archive.stored(), 0);
+    messages.send_messages(many(256)).await.unwrap();
+    assert_eq!(daemon.archive.stored(), 256);
+    messages.send_messages(many(0)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_store_that_hangs_is_told_as_a_missed_deadline() {
     let daemon = Daemon::start();
     daemon.archive.open("a");
     daemon.archive.hang();
     let mut messages = daemon.messages().await;
-    let mut sender = messages.clone();
-    let (sent, listed) = tokio::join!(
+    let (mut sender, mut many) = (messages.clone(), messages.clone());
+    let request = v1::SendMessagesRequest {
+        messages: vec![text("u-1", "{}")],
+    };
+    let (sent, all_sent, listed) = tokio::join!(
         sender.send_message(text("u", "{}")),
+        many.send_messages(request),
         messages.list_outbox(v1::ListOutboxRequest::default())
     );
     assert_eq!(code(sent), Code::IMD_DEADLINE_EXCEEDED);
+    assert_eq!(code(all_sent), Code::IMD_DEADLINE_EXCEEDED);
     assert_eq!(code(listed), Code::IMD_DEADLINE_EXCEEDED);
     daemon.assert_serves().await;
 }

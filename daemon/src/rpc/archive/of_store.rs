@@ -72,6 +72,13 @@ impl Archive for Store {
         Self::enqueue(self, outgoing).await
     }
 
+    async fn enqueue_all(
+        &self,
+        outgoings: Vec<Outgoing>,
+    ) -> Result<Vec<Result<(Message, bool), SendError>>, SendError> {
+        Self::enqueue_all(self, outgoings).await
+    }
+
     async fn retry(&self, uid: String) -> Result<Option<Message>, StoreError> {
         Self::retry(self, uid).await
     }

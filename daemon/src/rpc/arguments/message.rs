@@ -33,6 +33,9 @@ const QUERY: usize = 256;
 const PAGE: usize = 50;
 const LONGEST_PAGE: usize = 200;
 
+/// How many messages one call sends at most: a commit takes no more.
+const SENT: usize = 256;
+
 /// How many messages one call deletes at most.
 const DELETED: usize = 1000;
 
@@ -40,6 +43,23 @@ const DELETED: usize = 1000;
 const SYSTEM: &str = "system";
 
 const TARGET: &str = "1 to 64 bytes without / + # and control characters, and neither . nor ..";
+
+/// Messages that an app wants sent, each of them legal or not.
+pub(in crate::rpc) fn outgoings(
+    requests: Vec<v1::SendMessageRequest>,
+    now: UnixTime,
+) -> Result<Vec<Result<Outgoing, Invalid>>, Invalid> {
+    if requests.len() > SENT {
+        return Err(wrong(format!(
+            "{} messages are to be sent; at most {SENT} are allowed in one call",
+            requests.len()
+        )));
+    }
+    Ok(requests
+        .into_iter()
+        .map(|request| outgoing(request, now))
+        .collect())
+}
 
 /// A message that an app wants sent.
 pub(in crate::rpc) fn outgoing(request: v1::SendMessageRequest, now: UnixTime) -> Result<Outgoing, Invalid> {

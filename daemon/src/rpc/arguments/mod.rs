@@ -13,8 +13,8 @@ use imd_proto::{PROTOCOL, PROTOCOL_MIN};
 use uuid::Uuid;
 
 pub(super) use message::{
-    change, conversation, cursor, cursor_name, deleted, group, limit, message_id, outgoing, page_token, part,
-    query, uid,
+    change, conversation, cursor, cursor_name, deleted, group, limit, message_id, outgoing, outgoings,
+    page_token, part, query, uid,
 };
 
 /// The longest app id, in bytes.

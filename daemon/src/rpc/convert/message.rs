@@ -1,11 +1,12 @@
 //! Messages and conversation keys.
 
+use imd_core::account::Invalid;
 use imd_core::time::UnixTime;
 use imd_proto::code::Code;
 use imd_proto::imd::v1;
 
-use super::{code, timestamp};
-use crate::store::rows::{ConversationKey, ConversationKind, Message, OutboxSize, Page};
+use super::{code, not_sent, timestamp};
+use crate::store::rows::{ConversationKey, ConversationKind, Message, OutboxSize, Page, SendError};
 
 pub(in crate::rpc) fn message(message: Message) -> v1::Message {
     let (code, code_name) = code(Some(Code(message.code)).filter(|code| code.0 != 0));
@@ -32,6 +33,30 @@ pub(in crate::rpc) fn message(message: Message) -> v1::Message {
         code_text: message.code_text,
         no_receiver: message.no_receiver,
         read: !message.unread,
+    }
+}
+
+/// What became of one message of many: refused at once, or by the store, or in the outbox.
+pub(in crate::rpc) fn outcome(
+    enqueued: Result<Result<(Message, bool), SendError>, Invalid>,
+) -> v1::SendOutcome {
+    let refused = match enqueued {
+        Ok(Ok((accepted, already_known))) => {
+            return v1::SendOutcome {
+                message: Some(message(accepted)),
+                already_known,
+                ..v1::SendOutcome::default()
+            };
+        }
+        Ok(Err(error)) => not_sent(&error),
+        Err(invalid) => invalid,
+    };
+    let (code, code_name) = code(Some(refused.code));
+    v1::SendOutcome {
+        code,
+        code_name,
+        code_text: refused.text,
+        ..v1::SendOutcome::default()
     }
 }
 

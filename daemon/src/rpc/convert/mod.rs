@@ -17,7 +17,7 @@ use tonic::Status;
 
 pub(super) use conversation::{conversation, conversations, group};
 pub(super) use event::news;
-pub(super) use message::{message, outbox, page};
+pub(super) use message::{message, outbox, outcome, page};
 pub(super) use session::{app, callback, finding, status, status_change};
 
 use crate::hub::LogError;
@@ -84,11 +84,22 @@ impl Failed for StoreError {
 
 impl Failed for SendError {
     fn into_status(self) -> Status {
-        let code = match &self {
-            Self::NoAccount => Code::RC_DB_NOT_INIT,
-            Self::Full { .. } | Self::Storage(_) | Self::Store(_) => Code::PROTOCOL_MESSAGE_SAVED_ERROR,
-        };
-        to_status(code, self.to_string())
+        let Invalid { code, text } = not_sent(&self);
+        to_status(code, text)
+    }
+}
+
+/// Why a message is not in the outbox.
+fn not_sent(error: &SendError) -> Invalid {
+    let code = match error {
+        SendError::NoAccount => Code::RC_DB_NOT_INIT,
+        SendError::Full { .. } | SendError::Storage(_) | SendError::Store(_) => {
+            Code::PROTOCOL_MESSAGE_SAVED_ERROR
+        }
+    };
+    Invalid {
+        code,
+        text: error.to_string(),
     }
 }
 

@@ -29,19 +29,35 @@ impl Store {
         let enqueued = self
             .write(move |transaction| enqueue(transaction, now(), seen_for, &outgoing))
             .await;
-        if matches!(enqueued, Ok(Ok((_, false)))) {
-            Counters::count(&self.shared.counters.enqueued, 1);
-        }
-        enqueued.unwrap_or_else(|error| {
-            Err(match error {
-                StoreError::NoAccount => SendError::NoAccount,
-                StoreError::Disk(text) | StoreError::Database(text) => SendError::Storage(text),
-                other @ (StoreError::File { .. }
-                | StoreError::Thread(_)
-                | StoreError::Stopped
-                | StoreError::Late(_)) => SendError::Store(other.to_string()),
-            })
-        })
+        self.count_enqueued(enqueued.iter());
+        enqueued.unwrap_or_else(|error| Err(refusal(error)))
+    }
+
+    /// As [`Store::enqueue`], for many in their order and in one commit: one answer for each.
+    ///
+    /// # Errors
+    /// None of them is in the outbox.
+    pub async fn enqueue_all(
+        &self,
+        outgoings: Vec<Outgoing>,
+    ) -> Result<Vec<Result<(Message, bool), SendError>>, SendError> {
+        let seen_for = self.seen_for();
+        let enqueued = self.write(move |transaction| {
+            let now = now();
+            let all = outgoings.iter();
+            all.map(|outgoing| enqueue(transaction, now, seen_for, outgoing))
+                .collect()
+        });
+        let enqueued: Vec<_> = enqueued.await.map_err(refusal)?;
+        self.count_enqueued(&enqueued);
+        Ok(enqueued)
+    }
+
+    fn count_enqueued<'a>(&self, enqueued: impl IntoIterator<Item = &'a Result<(Message, bool), SendError>>) {
+        let fresh = enqueued
+            .into_iter()
+            .filter(|enqueued| matches!(enqueued, Ok((_, false))));
+        Counters::count(&self.shared.counters.enqueued, fresh.count());
     }
 
     /// Puts a FAILED message at the outbox's end, under its uid and with its number. One that is not FAILED
@@ -79,6 +95,17 @@ impl Store {
     ) -> Result<Vec<Due>, StoreError> {
         self.write(move |transaction| due_again(transaction, now_ms, limit, expiry_ms, forgotten_before))
             .await
+    }
+}
+
+fn refusal(error: StoreError) -> SendError {
+    match error {
+        StoreError::NoAccount => SendError::NoAccount,
+        StoreError::Disk(text) | StoreError::Database(text) => SendError::Storage(text),
+        other @ (StoreError::File { .. }
+        | StoreError::Thread(_)
+        | StoreError::Stopped
+        | StoreError::Late(_)) => SendError::Store(other.to_string()),
     }
 }
 

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14imd/v1/message.proto\x12\x06imd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\x0f\x43onversationKey\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.imd.v1.ConversationType\x12\x11\n\ttarget_id\x18\x02 \x01(\t\"\xb4\x03\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12-\n\x0c\x63onversation\x18\x03 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x16\n\x0esender_user_id\x18\x04 \x01(\t\x12$\n\tdirection\x18\x05 \x01(\x0e\x32\x11.imd.v1.Direction\x12\x13\n\x0bobject_name\x18\x06 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x07 \x01(\x0c\x12\r\n\x05\x66lags\x18\x08 \x01(\r\x12-\n\tsent_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rreceived_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsent_status\x18\x0b \x01(\x11\x12\x18\n\x10sent_status_name\x18\x0c \x01(\t\x12\x0c\n\x04\x63ode\x18\r \x01(\x11\x12\x11\n\tcode_name\x18\x0e \x01(\t\x12\x11\n\tcode_text\x18\x0f \x01(\t\x12\x13\n\x0bno_receiver\x18\x10 \x01(\x08\x12\x0c\n\x04read\x18\x11 \x01(\x08\"\x85\x01\n\x12SendMessageRequest\x12-\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x13\n\x0bobject_name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\r\n\x05\x66lags\x18\x05 \x01(\r\"N\n\x13SendMessageResponse\x12 \n\x07message\x18\x01 \x01(\x0b\x32\x0f.imd.v1.Message\x12\x15\n\ralready_known\x18\x02 \x01(\x08\"\"\n\x13RetryMessageRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t\"8\n\x14RetryMessageResponse\x12 \n\x07message\x18\x01 \x01(\x0b\x32\x0f.imd.v1.Message\">\n\x11GetMessageRequest\x12\r\n\x03uid\x18\x01 \x01(\tH\x00\x12\x14\n\nmessage_id\x18\x02 \x01(\x03H\x00\x42\x04\n\x02id\"6\n\x12GetMessageResponse\x12 \n\x07message\x18\x01 \x01(\x0b\x32\x0f.imd.v1.Message\"\x88\x01\n\x13ListMessagesRequest\x12-\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x19\n\x11\x62\x65\x66ore_message_id\x18\x02 \x01(\x03\x12\x18\n\x10\x61\x66ter_message_id\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\r\"K\n\x14ListMessagesResponse\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Message\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x7f\n\x15SearchMessagesRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12-\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x19\n\x11\x62\x65\x66ore_message_id\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\r\"M\n\x16SearchMessagesResponse\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Message\x12\x10\n\x08has_more\x18\x02 \x01(\x08\",\n\x15\x44\x65leteMessagesRequest\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\x03\")\n\x16\x44\x65leteMessagesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\r\"<\n\x11ListOutboxRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x18\n\x10\x61\x66ter_message_id\x18\x02 \x01(\x03\"z\n\x12ListOutboxResponse\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Message\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x10waiting_messages\x18\x03 \x01(\x04\x12\x15\n\rwaiting_bytes\x18\x04 \x01(\x04*\x8f\x01\n\x10\x43onversationType\x12!\n\x1d\x43ONVERSATION_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43ONVERSATION_TYPE_PRIVATE\x10\x01\x12\x1b\n\x17\x43ONVERSATION_TYPE_GROUP\x10\x03\x12\x1c\n\x18\x43ONVERSATION_TYPE_SYSTEM\x10\x06*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IRECTION_SEND\x10\x01\x12\x15\n\x11\x44IRECTION_RECEIVE\x10\x02\x32\x9a\x04\n\x0eMessageService\x12\x46\n\x0bSendMessage\x12\x1a.imd.v1.SendMessageRequest\x1a\x1b.imd.v1.SendMessageResponse\x12I\n\x0cRetryMessage\x12\x1b.imd.v1.RetryMessageRequest\x1a\x1c.imd.v1.RetryMessageResponse\x12\x43\n\nGetMessage\x12\x19.imd.v1.GetMessageRequest\x1a\x1a.imd.v1.GetMessageResponse\x12I\n\x0cListMessages\x12\x1b.imd.v1.ListMessagesRequest\x1a\x1c.imd.v1.ListMessagesResponse\x12O\n\x0eSearchMessages\x12\x1d.imd.v1.SearchMessagesRequest\x1a\x1e.imd.v1.SearchMessagesResponse\x12O\n\x0e\x44\x65leteMessages\x12\x1d.imd.v1.DeleteMessagesRequest\x1a\x1e.imd.v1.DeleteMessagesResponse\x12\x43\n\nListOutbox\x12\x19.imd.v1.ListOutboxRequest\x1a\x1a.imd.v1.ListOutboxResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14imd/v1/message.proto\x12\x06imd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\x0f\x43onversationKey\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.imd.v1.ConversationType\x12\x11\n\ttarget_id\x18\x02 \x01(\t\"\xb4\x03\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\x03\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12-\n\x0c\x63onversation\x18\x03 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x16\n\x0esender_user_id\x18\x04 \x01(\t\x12$\n\tdirection\x18\x05 \x01(\x0e\x32\x11.imd.v1.Direction\x12\x13\n\x0bobject_name\x18\x06 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x07 \x01(\x0c\x12\r\n\x05\x66lags\x18\x08 \x01(\r\x12-\n\tsent_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rreceived_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsent_status\x18\x0b \x01(\x11\x12\x18\n\x10sent_status_name\x18\x0c \x01(\t\x12\x0c\n\x04\x63ode\x18\r \x01(\x11\x12\x11\n\tcode_name\x18\x0e \x01(\t\x12\x11\n\tcode_text\x18\x0f \x01(\t\x12\x13\n\x0bno_receiver\x18\x10 \x01(\x08\x12\x0c\n\x04read\x18\x11 \x01(\x08\"\x85\x01\n\x12SendMessageRequest\x12-\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x13\n\x0bobject_name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\r\n\x05\x66lags\x18\x05 \x01(\r\"N\n\x13SendMessageResponse\x12 \n\x07message\x18\x01 \x01(\x0b\x32\x0f.imd.v1.Message\x12\x15\n\ralready_known\x18\x02 \x01(\x08\"C\n\x13SendMessagesRequest\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.imd.v1.SendMessageRequest\"=\n\x14SendMessagesResponse\x12%\n\x08outcomes\x18\x01 \x03(\x0b\x32\x13.imd.v1.SendOutcome\"z\n\x0bSendOutcome\x12 \n\x07message\x18\x01 \x01(\x0b\x32\x0f.imd.v1.Message\x12\x15\n\ralready_known\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x11\x12\x11\n\tcode_name\x18\x04 \x01(\t\x12\x11\n\tcode_text\x18\x05 \x01(\t\"\"\n\x13RetryMessageRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t\"8\n\x14RetryMessageResponse\x12 \n\x07message\x18\x01 \x01(\x0b\x32\x0f.imd.v1.Message\">\n\x11GetMessageRequest\x12\r\n\x03uid\x18\x01 \x01(\tH\x00\x12\x14\n\nmessage_id\x18\x02 \x01(\x03H\x00\x42\x04\n\x02id\"6\n\x12GetMessageResponse\x12 \n\x07message\x18\x01 \x01(\x0b\x32\x0f.imd.v1.Message\"\x88\x01\n\x13ListMessagesRequest\x12-\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x19\n\x11\x62\x65\x66ore_message_id\x18\x02 \x01(\x03\x12\x18\n\x10\x61\x66ter_message_id\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\r\"K\n\x14ListMessagesResponse\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Message\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x7f\n\x15SearchMessagesRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12-\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x17.imd.v1.ConversationKey\x12\x19\n\x11\x62\x65\x66ore_message_id\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\r\"M\n\x16SearchMessagesResponse\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Message\x12\x10\n\x08has_more\x18\x02 \x01(\x08\",\n\x15\x44\x65leteMessagesRequest\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\x03\")\n\x16\x44\x65leteMessagesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\r\"<\n\x11ListOutboxRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x18\n\x10\x61\x66ter_message_id\x18\x02 \x01(\x03\"z\n\x12ListOutboxResponse\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.imd.v1.Message\x12\x10\n\x08has_more\x18\x02 \x01(\x08\x12\x18\n\x10waiting_messages\x18\x03 \x01(\x04\x12\x15\n\rwaiting_bytes\x18\x04 \x01(\x04*\x8f\x01\n\x10\x43onversationType\x12!\n\x1d\x43ONVERSATION_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43ONVERSATION_TYPE_PRIVATE\x10\x01\x12\x1b\n\x17\x43ONVERSATION_TYPE_GROUP\x10\x03\x12\x1c\n\x18\x43ONVERSATION_TYPE_SYSTEM\x10\x06*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IRECTION_SEND\x10\x01\x12\x15\n\x11\x44IRECTION_RECEIVE\x10\x02\x32\xe5\x04\n\x0eMessageService\x12\x46\n\x0bSendMessage\x12\x1a.imd.v1.SendMessageRequest\x1a\x1b.imd.v1.SendMessageResponse\x12I\n\x0cSendMessages\x12\x1b.imd.v1.SendMessagesRequest\x1a\x1c.imd.v1.SendMessagesResponse\x12I\n\x0cRetryMessage\x12\x1b.imd.v1.RetryMessageRequest\x1a\x1c.imd.v1.RetryMessageResponse\x12\x43\n\nGetMessage\x12\x19.imd.v1.GetMessageRequest\x1a\x1a.imd.v1.GetMessageResponse\x12I\n\x0cListMessages\x12\x1b.imd.v1.ListMessagesRequest\x1a\x1c.imd.v1.ListMessagesResponse\x12O\n\x0eSearchMessages\x12\x1d.imd.v1.SearchMessagesRequest\x1a\x1e.imd.v1.SearchMessagesResponse\x12O\n\x0e\x44\x65leteMessages\x12\x1d.imd.v1.DeleteMessagesRequest\x1a\x1e.imd.v1.DeleteMessagesResponse\x12\x43\n\nListOutbox\x12\x19.imd.v1.ListOutboxRequest\x1a\x1a.imd.v1.ListOutboxResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imd.v1.message_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONVERSATIONTYPE']._serialized_start=1712
-  _globals['_CONVERSATIONTYPE']._serialized_end=1855
-  _globals['_DIRECTION']._serialized_start=1857
-  _globals['_DIRECTION']._serialized_end=1938
+  _globals['_CONVERSATIONTYPE']._serialized_start=1968
+  _globals['_CONVERSATIONTYPE']._serialized_end=2111
+  _globals['_DIRECTION']._serialized_start=2113
+  _globals['_DIRECTION']._serialized_end=2194
   _globals['_CONVERSATIONKEY']._serialized_start=65
   _globals['_CONVERSATIONKEY']._serialized_end=141
   _globals['_MESSAGE']._serialized_start=144
@@ -44,30 +44,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDMESSAGEREQUEST']._serialized_end=716
   _globals['_SENDMESSAGERESPONSE']._serialized_start=718
   _globals['_SENDMESSAGERESPONSE']._serialized_end=796
-  _globals['_RETRYMESSAGEREQUEST']._serialized_start=798
-  _globals['_RETRYMESSAGEREQUEST']._serialized_end=832
-  _globals['_RETRYMESSAGERESPONSE']._serialized_start=834
-  _globals['_RETRYMESSAGERESPONSE']._serialized_end=890
-  _globals['_GETMESSAGEREQUEST']._serialized_start=892
-  _globals['_GETMESSAGEREQUEST']._serialized_end=954
-  _globals['_GETMESSAGERESPONSE']._serialized_start=956
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1010
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1013
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1149
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1151
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1226
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_start=1228
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=1355
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=1357
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=1434
-  _globals['_DELETEMESSAGESREQUEST']._serialized_start=1436
-  _globals['_DELETEMESSAGESREQUEST']._serialized_end=1480
-  _globals['_DELETEMESSAGESRESPONSE']._serialized_start=1482
-  _globals['_DELETEMESSAGESRESPONSE']._serialized_end=1523
-  _globals['_LISTOUTBOXREQUEST']._serialized_start=1525
-  _globals['_LISTOUTBOXREQUEST']._serialized_end=1585
-  _globals['_LISTOUTBOXRESPONSE']._serialized_start=1587
-  _globals['_LISTOUTBOXRESPONSE']._serialized_end=1709
-  _globals['_MESSAGESERVICE']._serialized_start=1941
-  _globals['_MESSAGESERVICE']._serialized_end=2479
+  _globals['_SENDMESSAGESREQUEST']._serialized_start=798
+  _globals['_SENDMESSAGESREQUEST']._serialized_end=865
+  _globals['_SENDMESSAGESRESPONSE']._serialized_start=867
+  _globals['_SENDMESSAGESRESPONSE']._serialized_end=928
+  _globals['_SENDOUTCOME']._serialized_start=930
+  _globals['_SENDOUTCOME']._serialized_end=1052
+  _globals['_RETRYMESSAGEREQUEST']._serialized_start=1054
+  _globals['_RETRYMESSAGEREQUEST']._serialized_end=1088
+  _globals['_RETRYMESSAGERESPONSE']._serialized_start=1090
+  _globals['_RETRYMESSAGERESPONSE']._serialized_end=1146
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1148
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1210
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1212
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1266
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1269
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1405
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1407
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1482
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_start=1484
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=1611
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=1613
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=1690
+  _globals['_DELETEMESSAGESREQUEST']._serialized_start=1692
+  _globals['_DELETEMESSAGESREQUEST']._serialized_end=1736
+  _globals['_DELETEMESSAGESRESPONSE']._serialized_start=1738
+  _globals['_DELETEMESSAGESRESPONSE']._serialized_end=1779
+  _globals['_LISTOUTBOXREQUEST']._serialized_start=1781
+  _globals['_LISTOUTBOXREQUEST']._serialized_end=1841
+  _globals['_LISTOUTBOXRESPONSE']._serialized_start=1843
+  _globals['_LISTOUTBOXRESPONSE']._serialized_end=1965
+  _globals['_MESSAGESERVICE']._serialized_start=2197
+  _globals['_MESSAGESERVICE']._serialized_end=2810
 # @@protoc_insertion_point(module_scope)

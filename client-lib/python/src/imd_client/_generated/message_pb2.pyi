@@ -98,6 +98,32 @@ class SendMessageResponse(_message.Message):
     already_known: bool
     def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., already_known: bool = ...) -> None: ...
 
+class SendMessagesRequest(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[SendMessageRequest]
+    def __init__(self, messages: _Optional[_Iterable[_Union[SendMessageRequest, _Mapping]]] = ...) -> None: ...
+
+class SendMessagesResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[SendOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[SendOutcome, _Mapping]]] = ...) -> None: ...
+
+class SendOutcome(_message.Message):
+    __slots__ = ("message", "already_known", "code", "code_name", "code_text")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ALREADY_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    CODE_NAME_FIELD_NUMBER: _ClassVar[int]
+    CODE_TEXT_FIELD_NUMBER: _ClassVar[int]
+    message: Message
+    already_known: bool
+    code: int
+    code_name: str
+    code_text: str
+    def __init__(self, message: _Optional[_Union[Message, _Mapping]] = ..., already_known: bool = ..., code: _Optional[int] = ..., code_name: _Optional[str] = ..., code_text: _Optional[str] = ...) -> None: ...
+
 class RetryMessageRequest(_message.Message):
     __slots__ = ("uid",)
     UID_FIELD_NUMBER: _ClassVar[int]

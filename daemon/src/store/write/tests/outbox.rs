@@ -57,6 +57,32 @@ async fn the_same_uid_is_the_same_message_across_a_kill_and_a_deletion() {
 }
 
 #[tokio::test]
+async fn many_are_accepted_in_their_order_and_each_is_known_by_its_uid() {
+    let place = Place::new().await;
+    enqueue(&place, to(private("bob"), "b")).await;
+    let all = ["a", "b", "c", "a"].map(|uid| to(private("bob"), uid));
+    let enqueued = place.store.enqueue_all(all.to_vec()).await.unwrap();
+    let known: Vec<_> = enqueued
+        .iter()
+        .map(|enqueued| {
+            enqueued
+                .as_ref()
+                .map(|(message, known)| (message.uid.as_str(), *known))
+        })
+        .collect();
+    assert_eq!(
+        known,
+        [
+            Ok(("a", false)),
+            Ok(("b", true)),
+            Ok(("c", false)),
+            Ok(("a", true))
+        ]
+    );
+    assert_eq!(place.after_a_kill().await.due().await, ["b", "a", "c"]);
+}
+
+#[tokio::test]
 async fn the_number_counts_in_each_conversation_and_stays_on_a_retry() {
     let place = Place::new().await;
     for (conversation, uid) in [(private("bob"), "a"), (group("g"), "b"), (private("bob"), "c")] {

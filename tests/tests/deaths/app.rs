@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a busy machine may add to a deadline.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// How long it may take to fetch what the Python package needs.
+const INSTALLATION: Duration = Duration::from_secs(240);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Language {
     Rust,
@@ -55,7 +58,7 @@ impl App {
         let path = |ending: &str| home.path(&format!("{name}{ending}"));
         let mut command = match language {
             Language::Rust => Command::new(env!("CARGO_BIN_EXE_journal")),
-            Language::Python => python(&["client-lib/python/tests/journal_app.py"]),
+            Language::Python => python(),
         };
         command.arg("live").arg(home.socket()).arg(path(""));
         command.arg(directory).args(to);
@@ -202,37 +205,28 @@ impl std::fmt::Display for Calls {
 
 /// `lost TIME HOW` and `bound TIME RUN` without the time, and the time since the machine was started.
 fn split_time(line: &str) -> (String, Duration) {
-    let words: Vec<_> = line.splitn(3, ' ').collect();
-    let [what, time, rest] = words.as_slice() else {
-        panic!("no line of what was told: {line}")
-    };
-    (
-        format!("{what} {rest}"),
-        Duration::from_nanos(time.parse().unwrap()),
-    )
+    let (what, rest) = line.split_once(' ').unwrap();
+    let (time, rest) = rest.split_once(' ').unwrap();
+    let nanoseconds = time.parse().unwrap();
+    (format!("{what} {rest}"), Duration::from_nanos(nanoseconds))
 }
 
-/// Python with the package, which is made ready if it is not.
-fn python(arguments: &[&str]) -> Command {
+/// The app in Python, with the package, which is made ready if it is not.
+fn python() -> Command {
     static READY: Once = Once::new();
+    let script = root().join("client-lib/python/tests/python");
     READY.call_once(|| {
-        let mut command = Command::new(program());
-        let mut process = Process::start(command.args(["-c", "import imd_client"]));
-        let status = process.wait(Duration::from_secs(240));
-        let script = program();
+        let mut process = Process::start(Command::new(&script).args(["-c", "import imd_client"]));
+        let status = process.wait(INSTALLATION);
         assert!(
             status.success(),
-            "no Python with the package: {} says why",
+            "no Python with the package: run {}, which says why",
             script.display()
         );
     });
-    let mut command = Command::new(program());
-    command.current_dir(root()).args(arguments);
+    let mut command = Command::new(script);
+    command.arg(root().join("client-lib/python/tests/journal_app.py"));
     command
-}
-
-fn program() -> PathBuf {
-    Path::new(root()).join("client-lib/python/tests/python")
 }
 
 #[test]

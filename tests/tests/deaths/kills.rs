@@ -5,7 +5,7 @@ use std::time::Duration;
 use imd_tests::progress::{Progress, say};
 use imd_tests::{count, random};
 
-use super::app::{ANSWER, Calls, LOST, NEVER_SENT, NOT_OPEN};
+use super::app::{ANSWER, App, Calls, LOST, NEVER_SENT, NOT_OPEN};
 use super::daemon::{How, die};
 use super::stage::Stage;
 
@@ -30,7 +30,7 @@ fn each_app_lives_through_every_death_of_its_daemon() {
         deaths.push(die(&mut stage.daemon, how));
         stage.await_bound_after(deaths.len());
         progress.at(deaths.len(), || {
-            let losses: Vec<_> = stage.apps.iter().map(super::app::App::losses).collect();
+            let losses: Vec<_> = stage.apps.iter().map(App::losses).collect();
             format!("losses told {losses:?}")
         });
     }

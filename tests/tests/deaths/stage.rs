@@ -21,7 +21,7 @@ const APPS: [(Language, &str, Option<&str>); 6] = [
     (Language::Python, "python", None),
 ];
 
-/// How long the last message may take when much is behind.
+/// How long messages may take when much is behind, or the disk stalls: on a shared machine for a minute.
 const CATCH_UP: Duration = Duration::from_secs(120);
 
 /// bob's daemon dies; alice's app sends to him all the time. The apps are dropped first.
@@ -76,7 +76,7 @@ impl Stage {
     pub(crate) fn await_growth(&self, app: usize, lines: usize) {
         self.apps[app]
             .events
-            .await_growth(lines, SOON * 3, || self.daemon.status().reason);
+            .await_growth(lines, CATCH_UP, || self.daemon.status().reason);
     }
 
     /// Ends the load, and checks what every app wrote: each message of the other side once and in order, exactly

@@ -242,6 +242,7 @@ mod tests {
             "MessageService/RetryMessage",
             "MessageService/SearchMessages",
             "MessageService/SendMessage",
+            "MessageService/SendMessages",
             "SessionService/Connect",
             "SessionService/Disconnect",
             "SessionService/Logout",

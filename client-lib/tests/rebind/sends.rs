@@ -25,7 +25,7 @@ fn a_daemon_killed_between_a_message_and_its_answer_has_it_once() {
     daemon.restart();
     assert_eq!(wait(sending.accepted()).unwrap().uid, sending.uid());
     // The log may tell that it was accepted before it is sent again.
-    daemon.script.wait_for_calls("SendMessage", 2);
+    daemon.script.wait_for_calls("SendMessages", 2);
     assert_eq!(sends(&daemon), [sending.uid(), sending.uid()], "the same uid");
     let stored = wait(client.get_message(sending.uid())).unwrap();
     assert_eq!(stored.id, 1);

@@ -17,6 +17,9 @@ use crate::uplink::Uplink;
 /// How long messages wait for a daemon: counted from the loss, or from its own call if that was later.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two requests to a daemon that has no account open.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Asks one daemon after the other to take the messages. Each bears a uid: it is one message, however often it
 /// is sent.
 pub(super) async fn deliver(
@@ -28,6 +31,7 @@ pub(super) async fn deliver(
     let mut sent = Sent::No;
     let mut deadline = None;
     let mut previous: Option<Arc<Link>> = None;
+    let mut refused_by = None;
     loop {
         let link = match uplink.up().filter(|link| is_another(link, previous.as_deref())) {
             Some(link) => link,
@@ -58,7 +62,11 @@ pub(super) async fn deliver(
                 previous = Some(link);
             }
             // A daemon that was started again has not opened the account yet.
-            Some(until) if error.code() == Code::RC_DB_NOT_INIT => {
+            Some(until) if error.code() == Code::RC_DB_NOT_INIT && clock::now() < until => {
+                // Or it has closed it again: then there is no sign to wait for.
+                if refused_by.replace(link.number) == Some(link.number) {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 let opened = async {
                     tokio::select! {
                         () = register.wait_for_log(link.number) => {}

@@ -9,6 +9,7 @@ use imd_core::io::Remembered;
 use imd_core::jwt::Claims;
 use imd_core::server::Server;
 
+use super::examine;
 use super::rows::StoreRows;
 use crate::clock;
 use crate::config::Settings;
@@ -27,13 +28,15 @@ const LITTLE_DISK: u64 = 100 * 1024 * 1024;
 pub(super) struct Doctor {
     pub(super) settings: Arc<Settings>,
     pub(super) rows: StoreRows,
+    pub(super) data_dir: PathBuf,
     pub(super) session_file: PathBuf,
 }
 
 #[tonic::async_trait]
 impl Diagnose for Doctor {
     async fn findings(&self, probe_broker: bool) -> Vec<Finding> {
-        let mut findings = vec![self.config()];
+        let mut findings = vec![self.config(), examine::directory(&self.data_dir)];
+        findings.extend(examine::session_mode(&self.session_file));
         findings.extend(self.store().await);
         let remembered = self.rows.remembered();
         findings.push(token(remembered.as_ref()));

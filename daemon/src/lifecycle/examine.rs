@@ -36,8 +36,18 @@ pub async fn examine(paths: &Paths, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn directory(path: &Path) -> Finding {
+/// Whether the data directory is its owner's alone.
+pub(super) fn directory(path: &Path) -> Finding {
     let name = "data.directory";
+    let mode = fs::metadata(path).map_or(0, |found| found.mode() & 0o777);
+    if mode & 0o077 != 0 {
+        return finding(
+            name,
+            Verdict::Failed,
+            format!("{} has mode {mode:04o}: others can look into it", path.display()),
+            format!("chmod 0700 {}", path.display()),
+        );
+    }
     match check_directory("data directory", path) {
         Ok(()) => finding(name, Verdict::Ok, format!("{} is ours alone", path.display()), ""),
         Err(PathError::Directory { source, .. }) if source.kind() == io::ErrorKind::NotFound => finding(
@@ -83,10 +93,26 @@ fn holder(data_dir: &Path) -> Finding {
     }
 }
 
+/// Whether the file with the token in it is its owner's alone; none where it is not there.
+pub(super) fn session_mode(path: &Path) -> Option<Finding> {
+    let name = "session.file";
+    let shown = path.display();
+    let mode = fs::metadata(path).ok()?.mode() & 0o777;
+    Some(if mode & 0o077 == 0 {
+        finding(name, Verdict::Ok, format!("{shown} has mode {mode:04o}"), "")
+    } else {
+        finding(
+            name,
+            Verdict::Failed,
+            format!("{shown}, with the token in it, has mode {mode:04o}: others can get at it"),
+            format!("chmod 0600 {shown}; if others use this machine, get a new token."),
+        )
+    })
+}
+
 fn session(path: &Path, look: io::Result<SessionLook>) -> (Option<store::Session>, Finding) {
     let name = "session.file";
     let shown = path.display();
-    let mode = fs::metadata(path).map_or(0, |found| found.mode() & 0o777);
     match look {
         Ok(SessionLook::None) => (
             None,
@@ -106,18 +132,9 @@ fn session(path: &Path, look: io::Result<SessionLook>) -> (Option<store::Session
                 "Start the daemon: it keeps the file aside; then an app has to connect again.",
             ),
         ),
-        Ok(SessionLook::Session(session)) if mode & 0o077 != 0 => (
-            Some(session),
-            finding(
-                name,
-                Verdict::Failed,
-                format!("{shown}, with the token in it, has mode {mode:04o}: others can get at it"),
-                format!("chmod 0600 {shown}; if others use this machine, get a new token."),
-            ),
-        ),
         Ok(SessionLook::Session(session)) => (
             Some(session),
-            finding(name, Verdict::Ok, format!("{shown} has mode {mode:04o}"), ""),
+            session_mode(path).unwrap_or_else(|| finding(name, Verdict::Ok, format!("{shown} is there"), "")),
         ),
         Err(error) => (
             None,

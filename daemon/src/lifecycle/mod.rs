@@ -63,12 +63,13 @@ pub async fn run(
 }
 
 async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError> {
+    // Dropped last: bindings go in the reverse of their order.
     let Started {
+        data_lock: _data_lock,
         plan: Plan { paths, settings },
         socket: ServerSocket { listener, guard },
         store,
         session,
-        data_lock: _data_lock,
     } = started;
     let remembered = session.and_then(remembered);
     let rows = StoreRows::new(store.clone(), remembered.clone());
@@ -106,6 +107,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
             rows,
+            data_dir: paths.data_dir.clone(),
             session_file: paths.session_file.clone(),
         }),
         limits: Limits::default(),

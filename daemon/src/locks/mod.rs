@@ -87,7 +87,10 @@ impl LockFile {
         }
         file.set_permissions(std::fs::Permissions::from_mode(0o600))
             .map_err(unusable)?;
-        write_pid(&mut file).map_err(unusable)?;
+        // The pid is a note for people: a full disk takes nobody's lock away.
+        if let Err(error) = write_pid(&mut file) {
+            tracing::warn!(path = %path.display(), %error, "the lock is held, but without our pid in it");
+        }
         Ok(Self { _file: file })
     }
 }

@@ -123,6 +123,13 @@ impl AllowedApps {
         if self.list.allows(app) {
             return Ok(());
         }
+        // The kernel says so of a file that is not in its place any more.
+        if app.exe.to_string_lossy().ends_with(" (deleted)") {
+            return Err(format!(
+                "process {pid} ({app}) runs a program that has been replaced since: start that app again"
+            )
+            .into());
+        }
         let entries: Vec<_> = app.entries().iter().map(|entry| format!("\"{entry}\"")).collect();
         Err(format!(
             "process {pid} ({app}) is not on the list of apps that may use imd. To allow it, add {} to [apps] \

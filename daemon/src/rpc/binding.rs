@@ -11,6 +11,7 @@ use tonic::{Request, Status};
 
 use super::accept::Peer;
 use super::arguments::words;
+use super::budget::Held;
 use crate::hub::{BoundApp, Hub};
 use crate::link;
 
@@ -84,12 +85,19 @@ pub(super) struct Place {
     instance: InstanceId,
     hub: Arc<Hub>,
     link: link::Handle,
+    /// Of what one process may bind.
+    _held: Held,
 }
 
 impl Place {
     /// # Errors
     /// Too many apps are bound: 90004.
-    pub(super) fn take(app: BoundApp, hub: &Arc<Hub>, link: &link::Handle) -> Result<Self, Status> {
+    pub(super) fn take(
+        app: BoundApp,
+        held: Held,
+        hub: &Arc<Hub>,
+        link: &link::Handle,
+    ) -> Result<Self, Status> {
         let instance = app.instance.clone();
         let binding = hub
             .apps
@@ -101,6 +109,7 @@ impl Place {
             instance,
             hub: Arc::clone(hub),
             link: link.clone(),
+            _held: held,
         })
     }
 }

@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tonic::{Response, Status};
 
 use super::accept::Peer;
+use crate::hub::MAX_BOUND;
 
 /// How much, in whatever is counted.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,12 @@ pub(super) struct Share {
 pub(super) const PAGES: Share = Share {
     in_all: 64 * 1024 * 1024,
     of_process: 8 * 1024 * 1024,
+};
+
+/// Apps that are bound. An app has one client as a rule, and one binding for it.
+pub(super) const BINDINGS: Share = Share {
+    in_all: MAX_BOUND,
+    of_process: 64,
 };
 
 /// Subscriptions. One whose reader has stopped holds about half a MiB: two pages of 64 KiB, and what HTTP/2

@@ -23,7 +23,7 @@ use super::accept::{Admission, Incoming, Limits};
 use super::admin::{Admin, Stored};
 use super::allowed::{AllowedApps, AllowedLayer};
 use super::archive::Archive;
-use super::budget::{self, Budget, PAGES, SUBSCRIPTIONS};
+use super::budget::{self, BINDINGS, Budget, PAGES, SUBSCRIPTIONS};
 use super::conversation::Conversations;
 use super::diagnose::Diagnose;
 use super::event::Events;
@@ -45,6 +45,10 @@ pub const MAX_REQUEST: usize = 256 * 1024;
 
 /// The longest request with a message in it: one that is too long by a little is told so by its own code.
 const MAX_MESSAGE: usize = 1024 * 1024;
+
+/// The longest request of reflection, which asks for a name. Its streams have no deadline, so half a request may
+/// stay for long.
+pub(super) const MAX_REFLECTION: usize = 4 * 1024;
 
 /// Calls and streams open at once on one connection; a client's further ones wait there.
 pub(super) const STREAMS: u32 = 128;
@@ -133,6 +137,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         hub: Arc::clone(&hub),
         about: Arc::clone(&about),
         goodbye: goodbye.clone(),
+        bindings: Budget::new("bindings", BINDINGS),
     });
     let pages = Budget::new("bytes of answers that have not been read", PAGES);
     let messages = MessageServiceServer::new(Messages {
@@ -188,11 +193,15 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         .add_service(groups.max_decoding_message_size(MAX_REQUEST))
         .add_service(events.max_decoding_message_size(MAX_REQUEST))
         .add_service(health_service.max_decoding_message_size(MAX_REQUEST))
-        .add_service(descriptors().build_v1()?.max_decoding_message_size(MAX_REQUEST))
+        .add_service(
+            descriptors()
+                .build_v1()?
+                .max_decoding_message_size(MAX_REFLECTION),
+        )
         .add_service(
             descriptors()
                 .build_v1alpha()?
-                .max_decoding_message_size(MAX_REQUEST),
+                .max_decoding_message_size(MAX_REFLECTION),
         );
     let incoming = Incoming::new(listener, Arc::clone(&admission), allowed);
     let stopping = goodbye.asked();

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::arguments::{AppHello, ConnectArguments};
 use super::binding::{Caller, Place, peer};
+use super::budget::{Budget, Held};
 use super::convert;
 use super::server::{About, CAPABILITIES};
 use super::stop::Stop;
@@ -47,6 +48,8 @@ pub(super) struct Session {
     pub(super) hub: Arc<Hub>,
     pub(super) about: Arc<About>,
     pub(super) goodbye: Stop,
+    /// How many one process may have.
+    pub(super) bindings: Budget,
 }
 
 #[tonic::async_trait]
@@ -70,7 +73,8 @@ impl SessionService for Session {
             capabilities = ?hello.capabilities,
             "bound"
         );
-        let place = self.place(hello.instance, app, hello.app_version)?;
+        let held = self.bindings.take(&peer, 1)?;
+        let place = self.place(hello.instance, app, hello.app_version, held)?;
         let mut statuses = self.hub.status.watch();
         let first = v1::Hello {
             binding_id: place.id.to_string(),
@@ -114,9 +118,10 @@ impl SessionService for Session {
         let arguments = arguments.map_err(convert::invalid)?;
         let (instance, place) = match caller {
             Caller::Bound(bound) => (bound.instance, None),
-            Caller::Unbound(_) => {
+            Caller::Unbound(caller_peer) => {
                 let instance = InstanceId(Uuid::new_v4().to_string().into());
-                let place = self.place(instance.clone(), app.clone(), Arc::default())?;
+                let held = self.bindings.take(&caller_peer, 1)?;
+                let place = self.place(instance.clone(), app.clone(), Arc::default(), held)?;
                 (instance, Some(place))
             }
         };
@@ -188,14 +193,20 @@ impl SessionService for Session {
 }
 
 impl Session {
-    fn place(&self, instance: InstanceId, app: Requester, app_version: Arc<str>) -> Result<Place, Status> {
+    fn place(
+        &self,
+        instance: InstanceId,
+        app: Requester,
+        app_version: Arc<str>,
+        held: Held,
+    ) -> Result<Place, Status> {
         let app = BoundApp {
             instance,
             app,
             app_version,
             bound_at: clock::now().unix,
         };
-        Place::take(app, &self.hub, &self.link)
+        Place::take(app, held, &self.hub, &self.link)
     }
 }
 

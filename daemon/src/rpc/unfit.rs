@@ -19,12 +19,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::accept::{Admission, Incoming, Limits};
 use super::admin::Admin;
+use super::budget::{BINDINGS, Budget};
 use super::diagnose::Diagnose;
 use super::panics;
 use super::requests::RequestsLayer;
 use super::server::{
-    About, CANCELLED, KEEP_ALIVE, KEEP_ALIVE_ANSWER, MAX_REQUEST, STREAMS, ServeError, descriptors,
-    until_drained,
+    About, CANCELLED, KEEP_ALIVE, KEEP_ALIVE_ANSWER, MAX_REFLECTION, MAX_REQUEST, STREAMS, ServeError,
+    descriptors, until_drained,
 };
 use super::session::Session;
 use super::stop::Stop;
@@ -75,6 +76,7 @@ pub async fn serve_unfit(listener: Listener, services: Unfit, goodbye: Stop) -> 
         hub: Arc::clone(&hub),
         about: Arc::clone(&about),
         goodbye: goodbye.clone(),
+        bindings: Budget::new("bindings", BINDINGS),
     });
     let admin = AdminServiceServer::new(Admin {
         link,
@@ -107,11 +109,15 @@ pub async fn serve_unfit(listener: Listener, services: Unfit, goodbye: Stop) -> 
         .add_service(session.max_decoding_message_size(MAX_REQUEST))
         .add_service(admin.max_decoding_message_size(MAX_REQUEST))
         .add_service(health_service.max_decoding_message_size(MAX_REQUEST))
-        .add_service(descriptors().build_v1()?.max_decoding_message_size(MAX_REQUEST))
+        .add_service(
+            descriptors()
+                .build_v1()?
+                .max_decoding_message_size(MAX_REFLECTION),
+        )
         .add_service(
             descriptors()
                 .build_v1alpha()?
-                .max_decoding_message_size(MAX_REQUEST),
+                .max_decoding_message_size(MAX_REFLECTION),
         );
     let stopping = goodbye.asked();
     let incoming = Incoming::new(listener, Arc::clone(&admission), None);

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, files};
@@ -97,12 +98,14 @@ impl Journal {
     }
 
     fn open(&self) -> io::Result<File> {
-        OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
-            .open(&self.path)
+            .custom_flags(unwaiting())
+            .open(&self.path)?;
+        regular(file)
     }
 
     fn older(&self) -> PathBuf {
@@ -181,9 +184,26 @@ fn bounded(note: StatusNote) -> StatusNote {
     }
 }
 
+/// Neither a link nor a pipe in the file's place may make the store's thread wait, or write elsewhere.
+fn unwaiting() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no regular file"))
+}
+
 fn read(path: &Path) -> io::Result<Vec<StatusNote>> {
     let mut bytes = Vec::new();
-    match File::open(path) {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(unwaiting())
+        .open(path)
+        .and_then(regular);
+    match opened {
         // One that is longer was not written by us.
         Ok(file) => file.take(2 * MOST).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

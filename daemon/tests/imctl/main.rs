@@ -194,7 +194,7 @@ fn a_reader_that_has_gone_ends_watch_quietly() {
 #[test]
 fn wait_ends_when_connected_or_in_time() {
     let daemon = FakeDaemon::start();
-    let output = run(&daemon, "wait --connected --timeout 0");
+    let output = run(&daemon, "wait --connected --timeout 1");
     assert_ended(&output, 4);
     assert!(
         stderr(&output).starts_with("RC_CONNECT_TIMEOUT (34006): not connected within 0 s"),
@@ -215,7 +215,7 @@ fn wait_goes_on_over_a_death_and_within_its_timeout_waits_for_a_daemon() {
     let waiting = piped(&mut imctl(&daemon, "wait --connected"));
     daemon.script.wait_for_bound(1);
     daemon.kill();
-    let output = run(&daemon, "wait --connected --timeout 0");
+    let output = run(&daemon, "wait --connected --timeout 1");
     assert_ended(&output, 4);
     assert!(stderr(&output).contains("DAEMON_LOST (-2)"), "{output:?}");
 

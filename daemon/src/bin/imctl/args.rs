@@ -197,7 +197,7 @@ pub(crate) struct Wait {
     pub(crate) connected: bool,
 
     /// Give up after so many seconds, with exit status 4; a daemon that is not there yet is waited for, too
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) timeout: Option<u32>,
 }
 

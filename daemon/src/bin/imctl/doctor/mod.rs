@@ -82,7 +82,11 @@ async fn look(
     };
     let running = match &asked {
         Some(Ok((_, version))) => Some(version.pid),
-        Some(Err(_)) | None => None,
+        // One that hangs is the one that listens.
+        Some(Err(_)) | None => match answer {
+            Answer::Listens(pid) => pid,
+            Answer::Nobody | Answer::Stale | Answer::Full | Answer::Refused(_) => None,
+        },
     };
     for check in system::checks(daemon, running).await {
         tell(check).await?;

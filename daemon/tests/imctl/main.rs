@@ -197,7 +197,7 @@ fn wait_ends_when_connected_or_in_time() {
     let output = run(&daemon, "wait --connected --timeout 1");
     assert_ended(&output, 4);
     assert!(
-        stderr(&output).starts_with("RC_CONNECT_TIMEOUT (34006): not connected within 0 s"),
+        stderr(&output).starts_with("RC_CONNECT_TIMEOUT (34006): not connected within 1 s"),
         "{output:?}"
     );
 

@@ -160,6 +160,55 @@ async def test_who_signed_out_stays_signed_out_over_a_restart(stage: Stage) -> N
         assert await soon(client.connect(stage.token("alice"))) == "alice"
 
 
+async def test_an_end_is_seen_though_the_next_daemon_was_silent_at_first(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_link, "DEADLINE", 0.5)
+    daemon = stage.daemon()
+    async with an_app(daemon) as client, an_app(daemon, "Other") as other:
+        await soon(client.connect(stage.token("alice")))
+        silent = asyncio.Event()
+
+        def stop(status: Status) -> None:
+            if silent.is_set() or client.status.daemon_run_id == first:
+                return
+            if not status.is_daemon_lost:
+                daemon.signal(signal.SIGSTOP)
+                silent.set()
+
+        first = client.status.daemon_run_id
+        client.add_connection_status_listener(stop)
+        daemon.kill()
+        await lost(client)
+        daemon.start()
+        await soon(silent.wait())
+        # What was asked before these has been given up when they are.
+        for _ in range(2):
+            with pytest.raises(DeadlineExceeded):
+                await client.version()
+        daemon.signal(signal.SIGCONT)
+        await bound(other)
+        await eventually_answered("the sign-out", lambda: _signed_out(other))
+        await eventually_answered("a connect that is not refused", lambda: _connects(client, stage))
+
+
+async def _signed_out(client: Client) -> bool | None:
+    try:
+        await client.disconnect()
+    except ImdError:
+        return None
+    return True
+
+
+async def _connects(client: Client, stage: Stage) -> str | None:
+    try:
+        return await client.connect(stage.token("alice"))
+    except ImdError as error:
+        if error.code != Code.RC_CONNECTION_EXIST:
+            raise
+        return None
+
+
 async def test_each_event_is_seen_once_over_kills(stage: Stage) -> None:
     sender, daemon = stage.daemon(), stage.daemon()
     async with an_app(sender) as alice, an_app(daemon) as bob:

@@ -15,10 +15,13 @@ from imd_client._binder import Binder
 from imd_client._code_table import Code
 from imd_client._errors import ImdError, Sent, closed, failure, gone
 from imd_client._generated import session_pb2
-from imd_client._keeper import Keeper, Kept, Request
+from imd_client._keeper import Keeper, Kept, Request, Revival, revival
 from imd_client._link import DEADLINE, Link
 from imd_client._signal import Signal
 from imd_client._status import Status
+
+_AGAIN = 1.0
+"""Seconds before a daemon that did not answer is told again of a connect that had succeeded."""
 
 T = TypeVar("T")
 
@@ -279,12 +282,25 @@ class Connector:
     async def _reissue(self, request: Request, status: Status) -> None:
         """Lets the daemon know that this app is connected. The app is told nothing: the status shows it."""
         link = await self._binder.next_link()
-        try:
-            await self._issue(link, request, None, None)
-        except ImdError as error:
-            if error.code not in (Code.IPC_DISCONNECT, Code.IMD_STOPPING, Code.IMD_DEADLINE_EXCEEDED):
+        while True:
+            try:
+                await self._issue(link, request, None, None)
+                break
+            except ImdError as error:
+                if error.code in (Code.IPC_DISCONNECT, Code.IMD_STOPPING):
+                    return  # The next daemon is told.
+                if error.code != Code.IMD_DEADLINE_EXCEEDED:
+                    self._keeper.failed(request)
+                    return
+            # It is there, and did not answer: it is told again, unless the connection has ended meanwhile.
+            await asyncio.sleep(_AGAIN)
+            now = await self.refresh()
+            kept = self._keeper.state
+            if self._binder.bound_link() is not link or not isinstance(kept, Kept) or kept.request != request:
+                return
+            if revival(kept, now) is Revival.ENDED:
                 self._keeper.failed(request)
-            return
+                return
         kept = self._keeper.state
         if isinstance(kept, Kept) and kept.request == request:
             now = await self.refresh()

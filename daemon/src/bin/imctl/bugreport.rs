@@ -82,7 +82,10 @@ async fn report(daemon: &Daemon) -> String {
     report.section("Doctor", &doctor::findings(daemon).await.join("\n"));
     match &client {
         Ok(client) => of_daemon(&mut report, client).await,
-        Err(why) => report.section("Daemon", why),
+        Err(why) => report.section(
+            "Daemon",
+            &format!("{why}\nWithout it nobody knows which ids are people's: in the journal they stand as they are."),
+        ),
     }
     report.section("Journal", &journal(daemon).await);
     let people = match client {

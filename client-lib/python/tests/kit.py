@@ -181,8 +181,12 @@ class Daemon:
 
     async def terminate(self) -> None:
         """SIGTERM, and waits for the orderly end."""
+        self.signal(signal.SIGTERM)
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Waits for the orderly end that was asked for."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
         process = self.process
         status = await eventually("the daemon's end", process.poll)
         self.process = None

@@ -89,7 +89,7 @@ async def test_a_goodbye_is_told_from_a_crash(stage: Stage) -> None:
         status = await lost(client)
         assert status.loss is Loss.STOPPED
         assert status.reason.endswith(": an update")
-        await daemon.terminate()
+        await daemon.ended()
         daemon.start()
         assert (await bound(client)).loss is None
 

@@ -348,6 +348,24 @@ async def test_a_daemon_at_the_same_socket_that_does_not_know_the_app_is_a_loss(
         await client.disconnect()
 
 
+async def test_a_call_between_the_end_of_the_binding_and_the_goodbye_leaves_the_word_to_the_goodbye(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_link, "GRACE", 10.0)
+    daemon = stage.daemon()
+    async with an_app(daemon) as client:
+        client._binder.current("a test").bound("a binding that the daemon has ended")
+        calls = [asyncio.ensure_future(client.disconnect()) for _ in range(3)]
+        # They are sent before the stop is asked for.
+        await asyncio.sleep(0)
+        daemon.signal(signal.SIGTERM)
+        assert (await lost(client)).loss is Loss.STOPPED
+        for outcome in await soon(asyncio.gather(*calls, return_exceptions=True)):
+            assert isinstance(outcome, IpcDisconnected)
+            assert outcome.sent is Sent.NO
+        await daemon.ended()
+
+
 async def test_a_client_that_is_closed_ends_whatever_waits(stage: Stage) -> None:
     daemon = stage.daemon()
     stage.broker.stop()

@@ -43,8 +43,9 @@ enum Answer {
     Refused(Error),
     /// The daemon is gone, and has told nothing.
     Lost(Sent),
-    /// It is there, and did not answer.
-    Silent(Error),
+    /// It is there, and did not answer. It may still carry it out: an app that were told of an error would be
+    /// refused the next connect.
+    Silent,
 }
 
 /// How a daemon is asked.
@@ -142,8 +143,7 @@ impl Pursuit {
             match self.ask(&link, asking).await {
                 Answer::Told(outcome) => return outcome.map(|user_id| (user_id, link)),
                 Answer::Refused(error) => return Err(error),
-                Answer::Silent(error) if asking == Asking::First => return Err(error),
-                Answer::Silent(_) => {}
+                Answer::Silent => sent = Sent::Unknown,
                 Answer::Lost(lost) => {
                     if lost != Sent::No {
                         sent = Sent::Unknown;
@@ -171,8 +171,13 @@ impl Pursuit {
         tokio::select! {
             biased;
             () = passed(self.deadline, Duration::ZERO) => {
-                let loss = self.shared.uplink.loss();
-                let text = format!("no connection within the time limit; last: {loss}");
+                let text = match self.shared.uplink.up() {
+                    Some(_) => "no connection within the time limit, and no word of the daemon".to_owned(),
+                    None => format!(
+                        "no connection within the time limit; last: {}",
+                        self.shared.uplink.loss()
+                    ),
+                };
                 Err(Error::new(Code::RC_CONNECT_TIMEOUT, text, sent))
             }
             link = next => Ok(link),
@@ -289,7 +294,7 @@ impl Pursuit {
                     self.shared.claim.released(&self.connect);
                     return;
                 }
-                Answer::Lost(_) | Answer::Silent(_) => {}
+                Answer::Lost(_) | Answer::Silent => {}
             }
             if self.shared.uplink.retry(link).await.number != link.number {
                 return;
@@ -313,8 +318,8 @@ impl Answer {
     fn of(error: Error) -> Self {
         if error.is_loss() {
             Self::Lost(error.sent())
-        } else if error.code() == Code::IMD_DEADLINE_EXCEEDED && error.sent() == Sent::Unknown {
-            Self::Silent(error)
+        } else if error.is_silence() {
+            Self::Silent
         } else {
             Self::Refused(error)
         }

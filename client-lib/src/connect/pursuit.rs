@@ -55,6 +55,8 @@ enum Asking {
     First,
     /// By the library itself.
     Again,
+    /// By the library itself, for what had succeeded: whoever has signed out in the meantime is not overridden.
+    Resuming,
 }
 
 impl Pursuit {
@@ -201,7 +203,7 @@ impl Pursuit {
     async fn converse(&self, link: &Link, asking: Asking, time_left: Option<Duration>) -> Answer {
         let permit = match asking {
             Asking::First => link.permit(NAME),
-            Asking::Again => link.turn(NAME).await,
+            Asking::Again | Asking::Resuming => link.turn(NAME).await,
         };
         let _permit = match permit {
             Ok(permit) => permit,
@@ -214,6 +216,10 @@ impl Pursuit {
             connect_id: self.connect.clone(),
             app_key: String::new(),
             database_opened_seen: self.progress.borrow().opened.is_some(),
+            resumes: match asking {
+                Asking::First | Asking::Again => false,
+                Asking::Resuming => true,
+            },
         });
         let mut session = SessionServiceClient::new(link.channel());
         let answer = link.within(NAME, DEADLINE, session.connect(request)).await;
@@ -287,7 +293,7 @@ impl Pursuit {
                     return;
                 }
             }
-            match self.ask(link, Asking::Again).await {
+            match self.ask(link, Asking::Resuming).await {
                 Answer::Told(Ok(_)) => return,
                 Answer::Told(Err(error)) | Answer::Refused(error) => {
                     tracing::info!(%error, "the connect that had succeeded has ended");

@@ -121,6 +121,7 @@ fn on_database_opened_is_not_told_again_by_the_next_daemon() {
     assert_over(&calls);
     let [_, second] = connects(&daemon).try_into().unwrap();
     assert!(second.database_opened_seen);
+    assert!(!second.resumes, "it is still the app's wish");
     assert_eq!(second.time_limit_seconds, 0, "it had none");
 }
 
@@ -257,6 +258,10 @@ fn a_daemon_that_remembered_is_told_who_holds_the_connection() {
     );
     assert!(second.database_opened_seen);
     assert_eq!(second.time_limit_seconds, 0);
+    assert!(
+        !first.resumes && second.resumes,
+        "it gives way to whoever has signed out since"
+    );
 }
 
 #[test]
@@ -362,9 +367,10 @@ fn a_sign_out_that_may_have_been_carried_out_lets_go_of_the_connection() {
 #[test]
 fn a_refused_resumption_frees_the_app_for_another_connect() {
     let (mut daemon, client) = connected();
-    daemon
-        .script
-        .connect(Connect::Refuse(Code::RC_CONNECTION_EXIST, "held by another"));
+    daemon.script.connect(Connect::Refuse(
+        Code::RC_CONN_CANCELED,
+        "disconnected by another app",
+    ));
     killed_and_back(&mut daemon, &client, status(1, 1, "connecting"));
     daemon.script.wait_for_calls("Connect", 2);
     daemon.script.connect(Connect::Play(success("alice")));

@@ -236,6 +236,8 @@ class Connector:
                 # What is left of a limit is never none.
                 time_limit_seconds=0 if left is None else max(math.ceil(left), 1),
                 database_opened_seen=connecting is None or connecting.is_opened,
+                # What had succeeded gives way to whoever has signed out in the meantime.
+                resumes=connecting is None,
             ),
         )
         try:

@@ -324,7 +324,8 @@ impl Answer {
     fn of(error: Error) -> Self {
         if error.is_loss() {
             Self::Lost(error.sent())
-        } else if error.is_silence() {
+        } else if error.code() == Code::IMD_DEADLINE_EXCEEDED {
+            // The daemon's own deadline is the same silence: what it waits for may still come.
             Self::Silent
         } else {
             Self::Refused(error)

@@ -114,8 +114,8 @@ class Binder:
         self.identity = identity
         self.board = Board(daemon_lost(None, Loss.NOT_YET_THERE, "there has been no daemon so far"))
         self.lost_at = _clock.now()
-        # How often a daemon was lost.
-        self.losses = 0
+        # When it was bound, if there was no daemon before it: that one may still be opening the account.
+        self.after_outage: float | None = None
         # Called at the beginning of each binding, and with each of its statuses.
         self.on_bound: Callable[[Status], None] = lambda _status: None
         self.on_status: Callable[[Status], None] = lambda _status: None
@@ -166,6 +166,7 @@ class Binder:
         while True:
             if bound is None:
                 bound = await self._dial(redial)
+                self.after_outage = _clock.now()
                 self._begin(bound)
             began = _clock.now()
             try:
@@ -212,7 +213,6 @@ class Binder:
             LOGGER.info("the daemon is lost: %s", reason)
             self._link = None
             self.lost_at = _clock.now()
-            self.losses += 1
             self.board.lost(loss, reason)
             # Nothing is dialled before the socket is closed; calls in flight may be answered until then.
             await down

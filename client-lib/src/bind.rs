@@ -180,7 +180,7 @@ impl Bound {
                     Some(Event::Hello(_)) | None => {}
                 },
                 Ok(None) => break "it has ended the stream".to_owned(),
-                Err(status) => break Error::from_status("Bind", &status).text().to_owned(),
+                Err(status) => break how_ended(&Error::from_status("Bind", &status)),
             }
         };
         let state = self.guard.watch().borrow().clone();
@@ -223,6 +223,19 @@ impl Failure {
             code: error.code(),
             text: error.text().to_owned(),
         }
+    }
+}
+
+/// How a daemon that is still there has ended the binding, for people to read. It takes an instance id once: this
+/// client has but one binding, so it was not this client that bound it again.
+fn how_ended(error: &Error) -> String {
+    if error.code() == Code::IMD_NOT_BOUND {
+        format!(
+            "another process uses the instance id of this one: {}",
+            error.text()
+        )
+    } else {
+        error.text().to_owned()
     }
 }
 

@@ -410,6 +410,18 @@ async def test_a_daemon_at_the_same_socket_that_does_not_know_the_app_is_a_loss(
         await client.disconnect()
 
 
+async def test_an_instance_id_that_another_process_uses_too_is_said_in_words(stage: Stage) -> None:
+    daemon = stage.daemon()
+    async with an_app(daemon) as client:
+        told: list[Status] = []
+        client.add_connection_status_listener(told.append)
+        other = await _binder.bind(client._binder.identity, None)
+        await eventually("the loss", lambda: True if any(status.is_daemon_lost for status in told) else None)
+        [lost_to_it] = [status for status in told if status.is_daemon_lost]
+        assert lost_to_it.reason.startswith("another process uses the instance id of this one: "), lost_to_it
+        await other.link.close()
+
+
 async def test_a_call_between_the_end_of_the_binding_and_the_goodbye_leaves_the_word_to_the_goodbye(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,7 +241,7 @@ class Binder:
                         pass
         except ImdError as error:
             at_once = error.sent is not Sent.YES
-            reason = "the connection to the daemon was closed" if at_once else error.text
+            reason = "the connection to the daemon was closed" if at_once else how_ended(error)
         else:
             at_once, reason = False, "the daemon has ended the binding"
         if goodbye is not None:
@@ -259,6 +259,14 @@ class Binder:
                 if error.code == Code.IMD_DEADLINE_EXCEEDED:
                     link.lose(Loss.HUNG, "the daemon is there, but does not answer", at_once=True)
                     return
+
+
+def how_ended(error: ImdError) -> str:
+    """How a daemon that is still there has ended the binding, for people to read. It takes an instance id once: this
+    client has but one binding, so it was another that bound it again."""
+    if error.code == Code.IMD_NOT_BOUND:
+        return f"another process uses the instance id of this one: {error.text}"
+    return error.text
 
 
 def _name(path: Path) -> tuple[int, int] | None:

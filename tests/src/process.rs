@@ -300,7 +300,10 @@ mod tests {
             });
         };
         assert_eq!(fate(&process), None);
-        assert!(process.portrait().contains(" sleep: S (sleeping), in "));
+        eventually(SOON, "it to sleep", || {
+            let portrait = process.portrait();
+            when(portrait.contains(" sleep: S (sleeping), in "), portrait)
+        });
         process.signal(Signal::STOP);
         told("was stopped by signal 19", &process);
         process.signal(Signal::CONT);

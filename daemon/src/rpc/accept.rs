@@ -64,6 +64,17 @@ pub struct Peer {
     pub(super) standing: Option<Standing>,
 }
 
+#[cfg(test)]
+impl Peer {
+    pub(super) fn for_test(pid: i32) -> Self {
+        Self {
+            pid,
+            connection: 0,
+            standing: None,
+        }
+    }
+}
+
 /// Who may come in. Counts those who are.
 pub(super) struct Admission {
     limits: Limits,

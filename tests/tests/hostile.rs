@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use imd_client::{Client, Content, ConversationKey};
+use imd_proto::code::Code;
 use imd_tests::daemon::Daemon;
 use imd_tests::home::binary;
 use imd_tests::rpc::Rpc;
@@ -31,8 +32,8 @@ const HICCUP: Duration = Duration::from_millis(5);
 /// What the daemon may grow by, by connections alone.
 const MOST_KB: u64 = 48 * 1024;
 
-/// What 100 readers that do not read may cost: a page of 64 KiB for each, 4 MiB of pages for each of their two
-/// processes, and their connections.
+/// What 100 readers that do not read may cost: a page of 64 KiB for each, 4 to 6 MiB of pages for each of their
+/// two processes, and their connections.
 const MOST_UNREAD_KB: u64 = 32 * 1024;
 
 /// A hostile process that has done its deed, and holds what it has until it is dropped.
@@ -264,4 +265,22 @@ fn ends_stream(mut bytes: &[u8], stream: u32) -> bool {
         bytes = rest.get(length..).unwrap_or_default();
     }
     false
+}
+
+#[test]
+fn another_process_does_not_take_over_a_binding_by_its_instance_id() {
+    let daemon = daemon();
+    let app = daemon.rpc();
+    let mut bound = app.bind_instance("org.example.App", "victim").unwrap();
+    let mut thief = Hostile::start(&daemon, "seize", 1);
+    thief.await_deed();
+    let owners: Vec<_> = app.apps().unwrap().into_iter().map(|app| app.pid).collect();
+    assert_eq!(owners, [i32::try_from(std::process::id()).unwrap()]);
+    app.init(&bound, APP_KEY).unwrap();
+
+    // Its own process may, as after a connection that was cut.
+    let again = app.bind_instance("org.example.App", "victim").unwrap();
+    app.init(&again, APP_KEY).unwrap();
+    let ended = app.next(&mut bound).unwrap_err();
+    assert_eq!(ended.code, Code::IMD_NOT_BOUND);
 }

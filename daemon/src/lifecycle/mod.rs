@@ -55,11 +55,14 @@ pub async fn run(
     let mut signals = Signals::watch().map_err(StartError::Signals)?;
     let started = plan().and_then(|plan| start(plan, handed_over.as_ref()));
     let started = match (started, &handed_over) {
-        (Ok(started), _) => started,
+        (Ok(started), _) => Some(started),
         (Err(error), None) => return Err(error),
         (Err(error), Some(socket)) => unfit::until_fit(socket, &plan, error, &mut signals).await?,
     };
-    serve(started, signals).await
+    match started {
+        Some(started) => serve(started, signals).await,
+        None => Ok(End::InOrder),
+    }
 }
 
 async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError> {

@@ -33,6 +33,9 @@ const PREFACE: usize = 24;
 /// How often refused connections are told to the log at most.
 const REPORT: Duration = Duration::from_secs(10);
 
+/// How often it is told at most that nothing can be accepted: with every descriptor taken each try fails.
+const REPORT_FAULTS: Duration = Duration::from_secs(60);
+
 /// How much one socket takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -207,6 +210,26 @@ pub(super) struct Incoming {
     admission: Arc<Admission>,
     allowed: Option<Arc<AllowedApps>>,
     rest: Option<Pin<Box<Sleep>>>,
+    faults: Faults,
+}
+
+/// Failures to accept, told now and then.
+#[derive(Default)]
+struct Faults {
+    untold: u64,
+    reported: Option<BootTime>,
+}
+
+impl Faults {
+    /// How many there were since the last time, if it is time to tell.
+    fn count(&mut self, now: BootTime) -> Option<u64> {
+        self.untold += 1;
+        if self.reported.is_some_and(|last| now.since(last) < REPORT_FAULTS) {
+            return None;
+        }
+        self.reported = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 impl Incoming {
@@ -220,6 +243,7 @@ impl Incoming {
             admission,
             allowed,
             rest: None,
+            faults: Faults::default(),
         }
     }
 
@@ -253,7 +277,9 @@ impl Stream for Incoming {
                 },
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted; trying again");
+                    if let Some(failures) = self.faults.count(clock::now().boot) {
+                        tracing::warn!(%error, failures, "no connection can be accepted; trying again");
+                    }
                     self.rest = Some(Box::pin(tokio::time::sleep(REST)));
                 }
             }
@@ -360,6 +386,17 @@ mod tests {
         let admission = Arc::new(Admission::new(limits));
         let uid = admission.uid;
         (admission, uid)
+    }
+
+    #[test]
+    fn failures_to_accept_are_told_once_a_minute_with_their_number() {
+        let mut faults = Faults::default();
+        let at = |seconds| BootTime::since_boot(Duration::from_secs(seconds));
+        assert_eq!(faults.count(at(0)), Some(1));
+        for second in 1..60 {
+            assert_eq!(faults.count(at(second)), None);
+        }
+        assert_eq!(faults.count(at(60)), Some(60));
     }
 
     #[test]

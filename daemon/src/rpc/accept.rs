@@ -16,6 +16,7 @@ use imd_core::time::BootTime;
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::os::unix::uds_local_socket::tokio::{Listener, Stream as LocalStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
@@ -203,10 +204,52 @@ impl Drop for Place {
     }
 }
 
+/// Where connections come from.
+pub struct Listening {
+    listener: Listener,
+    renewed: Option<mpsc::Receiver<Listener>>,
+}
+
+impl Listening {
+    /// Listens there, and at each further listener in its turn, once nobody waits at the one before: its name
+    /// has gone.
+    #[must_use]
+    pub const fn renewed_by(listener: Listener, renewed: mpsc::Receiver<Listener>) -> Self {
+        Self {
+            listener,
+            renewed: Some(renewed),
+        }
+    }
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<LocalStream>> {
+        loop {
+            if let Poll::Ready(accepted) = self.listener.inner().poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream.into()));
+            }
+            let Some(renewed) = &mut self.renewed else {
+                return Poll::Pending;
+            };
+            match ready!(renewed.poll_recv(context)) {
+                Some(listener) => self.listener = listener,
+                None => self.renewed = None,
+            }
+        }
+    }
+}
+
+impl From<Listener> for Listening {
+    fn from(listener: Listener) -> Self {
+        Self {
+            listener,
+            renewed: None,
+        }
+    }
+}
+
 /// The connections as tonic takes them. It never ends and has no errors: tonic would only try again at
 /// once, so a fault is rested out here.
 pub(super) struct Incoming {
-    listener: Listener,
+    listening: Listening,
     admission: Arc<Admission>,
     allowed: Option<Arc<AllowedApps>>,
     rest: Option<Pin<Box<Sleep>>>,
@@ -234,12 +277,12 @@ impl Faults {
 
 impl Incoming {
     pub(super) fn new(
-        listener: Listener,
+        listening: Listening,
         admission: Arc<Admission>,
         allowed: Option<Arc<AllowedApps>>,
     ) -> Self {
         Self {
-            listener,
+            listening,
             admission,
             allowed,
             rest: None,
@@ -270,8 +313,8 @@ impl Stream for Incoming {
                 ready!(rest.as_mut().poll(context));
                 self.rest = None;
             }
-            match ready!(self.listener.inner().poll_accept(context)) {
-                Ok((stream, _)) => match self.welcome(stream.into()) {
+            match ready!(self.listening.poll_accept(context)) {
+                Ok(stream) => match self.welcome(stream) {
                     Ok(connection) => return Poll::Ready(Some(Ok(connection))),
                     Err(why) => self.admission.report(&why),
                 },

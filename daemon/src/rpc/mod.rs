@@ -43,7 +43,7 @@ mod stop;
 mod timeline;
 mod unfit;
 
-pub use accept::{Limits, Peer};
+pub use accept::{Limits, Listening, Peer};
 pub use archive::Archive;
 pub use diagnose::{Diagnose, Finding, Verdict};
 pub use panics::log_panics;

@@ -11,7 +11,6 @@ use imd_proto::imd::v1::event_service_server::EventServiceServer;
 use imd_proto::imd::v1::group_service_server::GroupServiceServer;
 use imd_proto::imd::v1::message_service_server::MessageServiceServer;
 use imd_proto::imd::v1::session_service_server::SessionServiceServer;
-use interprocess::os::unix::uds_local_socket::tokio::Listener;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -23,7 +22,7 @@ use tower::util::option_layer;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::accept::{Admission, Incoming, Limits};
+use super::accept::{Admission, Incoming, Limits, Listening};
 use super::admin::{Admin, Stored};
 use super::allowed::{AllowedApps, AllowedLayer};
 use super::archive::Archive;
@@ -122,7 +121,11 @@ pub enum ServeError {
 ///
 /// # Errors
 /// The services cannot be put together; nothing an app does ends in one.
-pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Result<(), ServeError> {
+pub async fn serve(
+    listening: impl Into<Listening>,
+    services: Services,
+    goodbye: Stop,
+) -> Result<(), ServeError> {
     let Services {
         link,
         hub,
@@ -188,7 +191,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         .add_service(health_service.max_decoding_message_size(MAX_REQUEST));
     let gate = option_layer(allowed.is_some().then_some(AllowedLayer));
     let socket = Socket {
-        listener,
+        listening: listening.into(),
         admission,
         allowed,
         health,
@@ -199,7 +202,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
 
 /// Where services are served.
 pub(super) struct Socket {
-    pub(super) listener: Listener,
+    pub(super) listening: Listening,
     pub(super) admission: Arc<Admission>,
     pub(super) allowed: Option<Arc<AllowedApps>>,
     pub(super) health: HealthReporter,
@@ -223,7 +226,7 @@ where
     <G::Service as Service<http::Request<Body>>>::Future: Send + 'static,
 {
     let Socket {
-        listener,
+        listening,
         admission,
         allowed,
         health,
@@ -252,7 +255,7 @@ where
                 .build_v1alpha()?
                 .max_decoding_message_size(MAX_REFLECTION),
         );
-    let incoming = Incoming::new(listener, Arc::clone(&admission), allowed);
+    let incoming = Incoming::new(listening, Arc::clone(&admission), allowed);
     let stopping = goodbye.asked();
     let served = router.serve_with_incoming_shutdown(incoming, async {
         stopping.await;

@@ -93,7 +93,7 @@ pub async fn serve_unfit(listener: Listener, services: Unfit, goodbye: Stop) -> 
         hub: Arc::clone(&hub),
     });
     let socket = Socket {
-        listener,
+        listening: listener.into(),
         admission,
         allowed: None,
         health,

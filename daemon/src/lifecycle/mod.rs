@@ -18,7 +18,7 @@ use imd_core::account::InstallationId;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub use examine::examine;
+pub use examine::{examine, known_ids};
 pub use parent::{ParentError, die_with_parent};
 pub use rows::{StoreRows, remembered};
 pub use signals::{Signal, Signals};

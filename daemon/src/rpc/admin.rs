@@ -174,7 +174,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::DiagnoseRequest>,
     ) -> Result<Response<v1::DiagnoseResponse>, Status> {
-        let mut findings = own_findings(&self.hub, &self.admission);
+        let mut findings = own_findings(&self.hub, &self.admission, &self.about.instance);
         let checks = self.diagnose.findings(request.into_inner().probe_broker);
         match tokio::time::timeout(CHECKS, checks).await {
             Ok(found) => findings.extend(found),

@@ -18,6 +18,7 @@ mod figures;
 mod files;
 mod group_commit;
 mod idle;
+mod ids;
 mod installation;
 mod journal;
 mod log;
@@ -47,6 +48,7 @@ pub use account::{AccountKey, OpenError, OpenedAccount};
 pub use check::{AccountCheck, AccountReport, QuickCheck, look_at_account};
 pub use epoch::OtherEpoch;
 pub use figures::{AccountFigures, COMMIT_BOUNDS, Counted, Figures};
+pub use ids::ids_on_disk;
 pub use journal::StatusNote;
 pub use session::{Secret, Session, SessionLook, look_at_session};
 

@@ -169,9 +169,8 @@ impl SocketGuard {
     /// Takes the name away, and keeps the lock until the process ends: see [`DataLock::keep_until_exit`].
     ///
     /// [`DataLock::keep_until_exit`]: super::DataLock::keep_until_exit
-    pub fn keep_lock_until_exit(mut self) {
+    pub fn keep_lock_until_exit(self) {
         self.remove_name();
-        self.bound = None;
         std::mem::forget(self);
     }
 

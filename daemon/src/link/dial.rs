@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::prompt::Prompt;
+
 /// How long all addresses of a server may take together; the core's own deadline is as long.
 const ATTEMPT: Duration = Duration::from_secs(15);
 
@@ -30,7 +32,7 @@ pub(super) type Stream = Box<dyn Transporting>;
 /// The name has no address, or no address answers; the text names them.
 pub(super) async fn dial(server: &Server, keep_alive: Duration) -> Result<Stream, Fault> {
     match server.transport {
-        Transport::Tcp => Ok(Box::new(tcp(server, keep_alive).await?)),
+        Transport::Tcp => Ok(Box::new(Prompt(tcp(server, keep_alive).await?))),
         Transport::Tls | Transport::WebSocket | Transport::WebSocketTls => Err(Fault {
             kind: FaultKind::Unreachable,
             text: format!("{server}: this version of imd reaches mqtt:// servers only"),

@@ -13,6 +13,7 @@ mod handle;
 mod inbox;
 mod outbox;
 pub mod probe;
+mod prompt;
 mod retry;
 #[cfg(test)]
 mod scripted;

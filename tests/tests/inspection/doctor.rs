@@ -333,7 +333,7 @@ fn a_second_daemon_for_the_same_instance_is_found() {
     let second = Process::start(&mut other.imd());
     let pid = second.pid().to_string();
     // A process has its program's name a moment after it was made.
-    let finished = imd_tests::wait::eventually(imd_tests::wait::SOON, "the doctor to see it", || {
+    let finished = eventually(SOON, "the doctor to see it", || {
         let finished = doctor(daemon.home());
         let object = found(&finished, "daemons");
         let text = object["text"].as_str().unwrap().to_owned();

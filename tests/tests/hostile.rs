@@ -32,7 +32,7 @@ const HICCUP: Duration = Duration::from_millis(5);
 /// What the daemon may grow by, by connections alone.
 const MOST_KB: u64 = 48 * 1024;
 
-/// What 100 readers that do not read may cost: a page of 64 KiB for each, 4 to 6 MiB of pages for each of their
+/// What 100 readers that do not read may cost: a page of 64 KiB for each, one or two pages of 2 MiB for each of their
 /// two processes, and their connections.
 const MOST_UNREAD_KB: u64 = 32 * 1024;
 

@@ -116,7 +116,7 @@ impl Budget {
     }
 
     const fn much(&self) -> usize {
-        self.share.of_process / 4
+        self.share.of_process / 8
     }
 
     /// Ends when a process that is pressed has given something back, after this was called.

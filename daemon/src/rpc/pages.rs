@@ -1,5 +1,5 @@
 //! Reads of what may be long. They go a few at a time, and one whose process has not read what it was answered
-//! before (a quarter of its share) waits for that first: several pages at once are nothing to be refused for as long as
+//! before (an eighth of its share) waits for that first: several pages at once are nothing to be refused for as long as
 //! they are read.
 
 use std::sync::Arc;
@@ -125,7 +125,7 @@ mod tests {
     async fn nothing_is_read_for_a_process_until_it_reads() {
         let unread = Budget::new("bytes of answers that have not been read", UNREAD);
         let pages = Pages::new(unread.clone());
-        let held = unread.count(1, UNREAD.of_process / 4);
+        let held = unread.count(1, UNREAD.of_process / 8);
         let (deaf, other) = (Peer::for_test(1), Peer::for_test(2));
         let never = pages.read(&deaf, "ListMessages", async { panic!("it was read") as Answer });
         assert_eq!(from_status(&never.await.unwrap_err()).code, Code::IMD_TOO_MANY);

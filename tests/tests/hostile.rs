@@ -32,9 +32,10 @@ const HICCUP: Duration = Duration::from_millis(5);
 /// What the daemon may grow by, by connections alone.
 const MOST_KB: u64 = 48 * 1024;
 
-/// What 100 readers that do not read may cost: a page of 64 KiB for each, one or two pages of 2 MiB for each of their
-/// two processes, and their connections.
-const MOST_UNREAD_KB: u64 = 32 * 1024;
+/// What 100 readers that do not read may cost: 32 MiB on a machine that does nothing else (a page of 64 KiB for each,
+/// one or two pages of 2 MiB for each of their two processes, and their connections), and what the allocator keeps
+/// of more when the machine is so busy that one round's connections are still there in the next.
+const MOST_UNREAD_KB: u64 = 40 * 1024;
 
 /// A hostile process that has done its deed, and holds what it has until it is dropped.
 struct Hostile(Child);

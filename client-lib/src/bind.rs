@@ -117,6 +117,13 @@ impl Identity {
         let Some(Event::Hello(hello)) = hello.and_then(|first| first.event) else {
             return Err(not_imd("its first word is no hello"));
         };
+        if !(PROTOCOL_MIN..=PROTOCOL).contains(&hello.protocol) {
+            let text = format!(
+                "the daemon (imd {}) speaks protocol {} with an app that asked for {PROTOCOL_MIN} to {PROTOCOL}",
+                hello.daemon_version, hello.protocol
+            );
+            return Err(Error::new(Code::IMD_VERSION_SKEW, text, Sent::Yes));
+        }
         if before.is_stopping(&hello.daemon_run_id) {
             return Err(Error::new(
                 Code::IPC_DISCONNECT,

@@ -95,6 +95,12 @@ async def _bind(identity: Identity, pin: Pin, link: Link, gone_run: str | None) 
         text = "what listens at the socket is not an imd this library can speak with: its first word is no hello"
         raise failure(Code.IMD_VERSION_SKEW, text, Sent.YES)
     hello = first.hello
+    if not PROTOCOL_MIN <= hello.protocol <= PROTOCOL_MAX:
+        text = (
+            f"the daemon (imd {hello.daemon_version}) speaks protocol {hello.protocol} with an app that asked for "
+            f"{PROTOCOL_MIN} to {PROTOCOL_MAX}"
+        )
+        raise failure(Code.IMD_VERSION_SKEW, text, Sent.YES)
     # An absent status must not be taken for the number 0, CONNECTED.
     if not hello.HasField("status"):
         raise lacks("Bind", "status")

@@ -281,6 +281,10 @@ pub enum FaultKind {
     Protocol,
     /// The proxy cannot be reached or refuses.
     Proxy,
+    /// The server's certificate is not to be trusted.
+    Certificate,
+    /// Any other failure of encryption.
+    Tls,
 }
 
 /// What the core asks for. The shell carries actions out in their order: none is begun before the one in
@@ -336,6 +340,8 @@ pub enum Callback {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dial {
     pub epoch: Epoch,
+    /// Whose servers they are: they may be trusted in a way of their own.
+    pub app_key: AppKey,
     pub server: Server,
     pub protocol: Protocol,
     pub client_id: String,

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,9 +10,12 @@ use imd_core::io::{Dial, Epoch, Fault, HangUp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
-use super::dial::{self, Stream};
 use super::session::Session;
 use super::vault::BoxFuture;
+use crate::transport::{Stream, Transports};
+
+/// When a link counts as dead, in hundredths of the keep-alive.
+const DEAD_AFTER_PERCENT: u32 = 145;
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -64,17 +68,21 @@ pub(super) enum Happening {
 
 impl Connection {
     /// Begins to reach a server; after the farewell, if one is being said.
-    pub(super) fn dial(&mut self, dial: Box<Dial>) {
+    pub(super) fn dial(&mut self, dial: Box<Dial>, transports: &Arc<Transports>) {
         match self {
             Self::Closing { next, .. } => *next = Some(dial),
-            Self::None | Self::Dialing { .. } | Self::Up(_) => *self = Self::dialing(dial),
+            Self::None | Self::Dialing { .. } | Self::Up(_) => *self = Self::dialing(dial, transports),
         }
     }
 
-    fn dialing(dial: Box<Dial>) -> Self {
-        let server = dial.server.clone();
-        let keep_alive = dial.keep_alive;
-        let attempt = Box::pin(async move { dial::dial(&server, keep_alive).await });
+    fn dialing(dial: Box<Dial>, transports: &Arc<Transports>) -> Self {
+        let (app_key, server) = (dial.app_key.clone(), dial.server.clone());
+        let dead_after = dial.keep_alive.saturating_mul(DEAD_AFTER_PERCENT) / 100;
+        let transports = Arc::clone(transports);
+        let attempt = Box::pin(async move {
+            let reached = transports.dial(Some(&app_key), &server, dead_after).await?;
+            Ok(reached.stream)
+        });
         Self::Dialing { dial, attempt }
     }
 
@@ -122,11 +130,11 @@ impl Connection {
     }
 
     /// The socket of the last connection is closed.
-    pub(super) fn closed(&mut self) {
+    pub(super) fn closed(&mut self, transports: &Arc<Transports>) {
         if let Self::Closing { next, .. } = std::mem::replace(self, Self::None)
             && let Some(dial) = next
         {
-            *self = Self::dialing(dial);
+            *self = Self::dialing(dial, transports);
         }
     }
 

@@ -26,6 +26,7 @@ use super::frame::Violation;
 use super::wire::{Connect, Message, Packet, PacketId, Publish, Unsent, Wire, Words};
 use super::words;
 use crate::store::rows::Arrival;
+use crate::transport;
 
 /// Who we are in every login, whatever the account.
 #[derive(Clone)]
@@ -290,10 +291,7 @@ impl Session {
 
     /// Reading or writing failed.
     pub(super) fn broken(&mut self, error: &std::io::Error) {
-        let fault = Fault {
-            kind: FaultKind::Io,
-            text: format!("the connection to {} broke: {error}", self.server),
-        };
+        let fault = transport::broken(&self.server, error);
         self.fail(fault);
     }
 

@@ -116,6 +116,7 @@ impl Core {
         self.reason = format!("connecting to {server}, attempt {}", target.attempt);
         let dial = Dial {
             epoch,
+            app_key: target.app_key.clone(),
             server: server.clone(),
             protocol: target.protocol,
             client_id,
@@ -158,6 +159,7 @@ impl Core {
         let epoch = self.next_epoch();
         let dial = Dial {
             epoch,
+            app_key: target.app_key.clone(),
             server,
             protocol: target.protocol,
             client_id: client_id(&self.config, &account),

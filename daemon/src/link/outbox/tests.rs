@@ -32,6 +32,7 @@ fn now() -> Now {
 fn session(present: bool, properties: &[Vec<u8>]) -> Session {
     let dial = Dial {
         epoch: Epoch(1),
+        app_key: account().app_key,
         server: Server {
             transport: Transport::Tcp,
             host: "127.0.0.1".into(),

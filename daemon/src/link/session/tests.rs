@@ -30,6 +30,7 @@ fn now(seconds: u64) -> Now {
 fn dial(protocol: Protocol) -> Dial {
     Dial {
         epoch: Epoch(1),
+        app_key: AppKey::parse("K").unwrap(),
         server: Server {
             transport: Transport::Tcp,
             host: "127.0.0.1".into(),

@@ -199,6 +199,8 @@ impl Remembered {
 /// What happened on the link, in the order it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
+    /// It is this server that CONNECT goes to, one of [`Dial::others`].
+    Reached { server: Server },
     /// CONNACK with success.
     Accepted(Accepted),
     /// CONNACK that refuses; the link is closed.
@@ -343,6 +345,8 @@ pub struct Dial {
     /// Whose servers they are: they may be trusted in a way of their own.
     pub app_key: AppKey,
     pub server: Server,
+    /// Its fellows, to be tried beside it while it does not answer, best first. One of all is logged in to.
+    pub others: Vec<Server>,
     pub protocol: Protocol,
     pub client_id: String,
     pub identity: Identity,

@@ -62,12 +62,12 @@ impl Server {
     /// Whether the way there needs no leave (`plaintext = true`): it is encrypted, or ends on this machine.
     #[must_use]
     pub fn is_private(&self) -> bool {
-        self.transport.is_encrypted() || self.is_loopback()
+        self.transport.is_encrypted() || self.is_local()
     }
 
-    /// Whether it is this machine.
+    /// Whether it is on this machine, and so needs no network.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         is_loopback(&self.host)
     }
 

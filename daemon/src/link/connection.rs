@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::session::Session;
 use super::vault::BoxFuture;
-use crate::transport::{Stream, Transports};
+use crate::transport::{Reached, Stream, Transports};
 
 /// When a link counts as dead, in hundredths of the keep-alive.
 const DEAD_AFTER_PERCENT: u32 = 145;
@@ -32,7 +32,7 @@ pub(super) enum Connection {
     None,
     Dialing {
         dial: Box<Dial>,
-        attempt: BoxFuture<Result<Stream, Fault>>,
+        attempt: BoxFuture<Result<Reached, Fault>>,
     },
     Up(Box<Up>),
     /// What waits is being sent; then the socket closes, and only then the next server is dialed.
@@ -57,7 +57,7 @@ pub(super) struct Up {
 
 /// What happened on the network.
 pub(super) enum Happening {
-    Dialed(Result<Stream, Fault>),
+    Dialed(Result<Reached, Fault>),
     /// So many bytes have come; none: the server has closed.
     Read(usize),
     /// Something was sent.
@@ -76,13 +76,14 @@ impl Connection {
     }
 
     fn dialing(dial: Box<Dial>, transports: &Arc<Transports>) -> Self {
-        let (app_key, server) = (dial.app_key.clone(), dial.server.clone());
+        let app_key = dial.app_key.clone();
+        let servers = std::iter::once(&dial.server)
+            .chain(&dial.others)
+            .cloned()
+            .collect();
         let dead_after = dial.keep_alive.saturating_mul(DEAD_AFTER_PERCENT) / 100;
         let transports = Arc::clone(transports);
-        let attempt = Box::pin(async move {
-            let reached = transports.dial(Some(&app_key), &server, dead_after).await?;
-            Ok(reached.stream)
-        });
+        let attempt = Box::pin(async move { transports.dial_one_of(&app_key, servers, dead_after).await });
         Self::Dialing { dial, attempt }
     }
 

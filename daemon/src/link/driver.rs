@@ -33,7 +33,7 @@ use super::vault::{BoxFuture, Vault};
 use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
 use crate::store::rows::Group;
-use crate::transport::{Stream, Transports};
+use crate::transport::{Reached, Transports};
 
 /// How long the end waits until the store knows what the server has taken.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -388,16 +388,22 @@ impl<V: Vault> Driver<V> {
         }
     }
 
-    fn dialed(&mut self, result: Result<Stream, Fault>) {
-        let Connection::Dialing { dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
+    fn dialed(&mut self, result: Result<Reached, Fault>) {
+        let Connection::Dialing { mut dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
         else {
             return;
         };
         let epoch = dial.epoch;
-        let opened = result.and_then(|stream| {
+        let opened = result.and_then(|reached| {
+            if reached.server != dial.server {
+                dial.server = reached.server.clone();
+                let server = reached.server;
+                let event = LinkEvent::Reached { server };
+                self.tell(Input::Link { epoch, event });
+            }
             let groups = self.groups.keys().cloned().collect();
             let session = Session::open(&dial, self.device.clone(), groups)?;
-            Ok(Up::new(epoch, session, stream))
+            Ok(Up::new(epoch, session, reached.stream))
         });
         match opened {
             Ok(up) => self.connection = Connection::Up(Box::new(up)),

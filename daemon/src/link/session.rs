@@ -255,6 +255,14 @@ impl Session {
             return;
         }
         let begin = self.told.len();
+        if self.terms.is_none()
+            && let Some(spoken) = transport::other_protocol(input)
+        {
+            self.fail(Fault {
+                kind: FaultKind::Protocol,
+                text: format!("{}: {spoken}", self.server),
+            });
+        }
         while !self.over {
             let result = match self.wire.receive(input, &mut self.output) {
                 Ok(None) => break,

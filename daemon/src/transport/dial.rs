@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use imd_core::account::AppKey;
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::proxy::{self, Environment, Proxy, ProxyError};
+use super::race::race;
 use super::tcp::{self, LastGood, TcpError};
 use super::tls::{TlsClient, TlsError, TlsFiles, Validity};
 use super::websocket::{self, WebSocketError};
@@ -19,6 +21,10 @@ use super::websocket::{self, WebSocketError};
 /// How long each stage above TCP may take. What a server, or a proxy, is silent about shows in the text, so it is
 /// less than the core waits for the whole.
 const STAGE: Duration = Duration::from_secs(6);
+
+/// How long after one server its fellow is tried beside it: RFC 8305's longest delay, for whoever stands first in
+/// the configuration is to be first where it answers at all.
+const FELLOW: Duration = Duration::from_secs(2);
 
 /// What WebSockets are asked for over.
 const HTTP: &str = "http/1.1";
@@ -42,7 +48,10 @@ pub struct Transports {
 
 /// A server that has been reached.
 pub struct Reached {
+    pub server: Server,
     pub stream: Stream,
+    /// The address of ours that it goes out from: without that, it is dead.
+    pub source: Option<IpAddr>,
     /// How long its certificate is good; `None`: it has none.
     pub validity: Option<Validity>,
     /// The proxy on the way there.
@@ -52,6 +61,8 @@ pub struct Reached {
 impl fmt::Debug for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reached")
+            .field("server", &self.server)
+            .field("source", &self.source)
             .field("validity", &self.validity)
             .field("proxy", &self.proxy)
             .finish_non_exhaustive()
@@ -100,6 +111,31 @@ impl Transports {
         }
     }
 
+    /// Reaches one of the servers of an App Key, the first that answers. Up to where MQTT begins, so nothing is
+    /// logged in to twice.
+    ///
+    /// # Errors
+    /// None can be reached; the kind is that of the first one's fault.
+    pub async fn dial_one_of(
+        &self,
+        app_key: &AppKey,
+        servers: Vec<Server>,
+        dead_after: Duration,
+    ) -> Result<Reached, Fault> {
+        let dial = |server: Server| async move { self.dial(Some(app_key), &server, dead_after).await };
+        race(servers, FELLOW, dial).await.map_err(|unreached| {
+            let mut faults = unreached.into_iter().map(Fault::from);
+            let first = faults.next().unwrap_or(Fault {
+                kind: FaultKind::Unreachable,
+                text: "there is no server".to_owned(),
+            });
+            faults.fold(first, |all, next| Fault {
+                text: format!("{}; {}", all.text, next.text),
+                ..all
+            })
+        })
+    }
+
     /// Reaches a server of an App Key, up to where MQTT begins. The kernel gives up on bytes that are not
     /// acknowledged for `dead_after`.
     ///
@@ -126,6 +162,7 @@ impl Transports {
         dead_after: Duration,
     ) -> Result<Reached, DialError> {
         let (tcp, proxy) = self.tcp(server, dead_after).await?;
+        let source = tcp.local_addr().ok().map(|address| address.ip());
         let (stream, validity): (Stream, _) = match server.transport {
             Transport::Tcp => (Box::new(tcp), None),
             Transport::WebSocket => (Box::new(websocket(server, tcp).await?), None),
@@ -140,7 +177,9 @@ impl Transports {
             }
         };
         Ok(Reached {
+            server: server.clone(),
             stream,
+            source,
             validity,
             proxy: proxy.cloned(),
         })

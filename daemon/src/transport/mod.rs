@@ -30,6 +30,19 @@ pub(crate) use self::tls::shown_time;
 pub use self::tls::{ClientFiles, EXPIRES_SOON, TlsError, TlsFiles, Validity};
 pub use self::websocket::WebSocketError;
 
+/// What a server speaks that does not speak MQTT here, by what it says first, and what to do about it.
+#[must_use]
+pub fn other_protocol(first: &[u8]) -> Option<&'static str> {
+    if first.starts_with(b"HTTP/") {
+        return Some("what answers speaks HTTP: is the port right? A broker's WebSocket is ws:// or wss://");
+    }
+    // An alert or a handshake of any version of TLS; in MQTT an acknowledgement has no such flags.
+    match first {
+        [0x15 | 0x16, 3, ..] => Some("what answers speaks TLS: the server is mqtts:// there"),
+        _ => None,
+    }
+}
+
 /// What ended a connection that was up.
 #[must_use]
 pub fn broken(server: &Server, error: &io::Error) -> Fault {

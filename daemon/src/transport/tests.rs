@@ -357,6 +357,64 @@ async fn a_proxy_that_hangs_is_given_up() {
 }
 
 #[test]
+fn what_speaks_something_else_where_mqtt_should_be_is_told() {
+    let speaks = |first: &[u8]| other_protocol(first).unwrap_or("MQTT");
+    assert!(speaks(b"\x15\x03\x03\x00\x02\x02\x46").contains("mqtts://"));
+    assert!(speaks(b"HTTP/1.1 400 Bad Request").contains("ws://"));
+    // CONNACK, and the beginnings of nothing yet.
+    for mqtt in [&b"\x20\x02\x00\x00"[..], b"", b"\x15", b"HTTP", b"\x40\x02"] {
+        assert_eq!(speaks(mqtt), "MQTT");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_passed_over_for_its_fellow() {
+    let (hanging, hanging_port) = listener().await;
+    let (listener, port) = listener().await;
+    let given = certified();
+    let acceptor = acceptor(given.authority.server(&["127.0.0.1"], A_YEAR));
+    tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        echo(acceptor.accept(tcp).await.unwrap()).await;
+    });
+    let app = imd_core::account::AppKey::parse("chat").unwrap();
+    let transports = direct(given.files);
+    let servers = [hanging_port, port].map(|port| server(Transport::Tls, "127.0.0.1", port, ""));
+    let reached = transports
+        .dial_one_of(&app, servers.to_vec(), DEAD_AFTER)
+        .await
+        .unwrap();
+    assert_eq!(reached.server, servers[1]);
+    is_echoed(reached.stream, 10).await;
+    // The one that hung was hung up on, so that there is one connection and no more.
+    let (mut tcp, _) = hanging.accept().await.unwrap();
+    let mut hello = Vec::new();
+    tcp.read_to_end(&mut hello).await.unwrap();
+}
+
+#[tokio::test]
+async fn when_no_server_is_reached_the_text_names_each_and_the_kind_is_the_first_one_s() {
+    let (closed, first) = listener().await;
+    drop(closed);
+    let app = imd_core::account::AppKey::parse("chat").unwrap();
+    let servers = vec![
+        server(Transport::Tcp, "127.0.0.1", first, ""),
+        server(Transport::Tcp, "nowhere.invalid", 1883, ""),
+    ];
+    let transports = direct(TlsFiles::default());
+    let fault = transports
+        .dial_one_of(&app, servers, DEAD_AFTER)
+        .await
+        .unwrap_err();
+    assert_eq!(fault.kind, FaultKind::ConnectionRefused);
+    assert!(
+        fault.text.contains("127.0.0.1") && fault.text.contains("nowhere.invalid"),
+        "{}",
+        fault.text
+    );
+}
+
+#[test]
 fn the_end_of_a_connection_is_told_in_its_own_words() {
     let server = server(Transport::Tls, "im.example", 8883, "");
     let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);

@@ -1,6 +1,6 @@
 //! Init, connect, join, connect once, time limits, discovery.
 
-use imd_core::io::{Action, Callback, ConnectionStatus, HangUp, Identity, Network};
+use imd_core::io::{Action, Callback, ConnectionStatus, FaultKind, HangUp, Identity, LinkEvent, Network};
 use imd_core::{Code, ConnectPhase};
 
 use super::support::*;
@@ -50,6 +50,53 @@ fn an_app_key_without_a_server_is_90002() {
     let mut imd = Imd::new();
     assert_eq!(imd.init("chat", "nowhere"), Ok(()));
     assert_eq!(imd.connect("chat", with("t1")), Err(Code::IMD_NO_SERVER));
+}
+
+/// `chat`, whose App Key has three servers, is being connected.
+fn with_several_servers() -> Imd {
+    let mut imd = Imd::new();
+    assert_eq!(imd.init("chat", "several"), Ok(()));
+    assert_eq!(imd.connect("chat", with("t1").user("alice")), Ok(()));
+    imd
+}
+
+fn dialed(imd: &Imd) -> Vec<String> {
+    let dial = imd.dialed();
+    std::iter::once(&dial.server)
+        .chain(&dial.others)
+        .map(|server| server.host.to_string())
+        .collect()
+}
+
+#[test]
+fn all_servers_are_dialled_together_and_the_one_that_answers_comes_first_ever_after() {
+    let mut imd = with_several_servers();
+    assert_eq!(dialed(&imd), ["first.example", "second.example", "third.example"]);
+    let server = imd.dialed().others[1].clone();
+    imd.link(LinkEvent::Reached {
+        server: server.clone(),
+    });
+    assert_eq!(imd.status().server, Some(server.clone()));
+    assert!(
+        imd.status().reason.contains("third.example"),
+        "{}",
+        imd.status().reason
+    );
+    imd.comes_up();
+    assert_eq!(imd.status().server, Some(server));
+    imd.fails(FaultKind::Io);
+    imd.redials();
+    assert_eq!(dialed(&imd), ["third.example", "first.example", "second.example"]);
+    imd.fails(FaultKind::Unreachable);
+    imd.redials();
+    assert_eq!(dialed(&imd)[0], "first.example", "who is not reached goes last");
+}
+
+#[test]
+fn where_a_server_reference_leads_no_other_is_dialled() {
+    let mut imd = with_several_servers();
+    imd.refuses(elsewhere("other.example"));
+    assert_eq!(dialed(&imd), ["other.example"]);
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn session(present: bool, properties: &[Vec<u8>]) -> Session {
             port: 1883,
             path: "".into(),
         },
+        others: Vec::new(),
         protocol: Protocol::V5,
         client_id: "desktop:K:alice".to_owned(),
         identity: Identity::Known(account()),

@@ -37,6 +37,7 @@ fn dial(protocol: Protocol) -> Dial {
             port: 1883,
             path: "".into(),
         },
+        others: Vec::new(),
         protocol,
         client_id: "desktop:K:alice".to_owned(),
         identity: Identity::Known(Account {

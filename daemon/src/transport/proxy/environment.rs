@@ -65,7 +65,7 @@ impl Environment {
         let Some(named) = encrypted.or(self.all.as_ref()) else {
             return Ok(None);
         };
-        if server.is_loopback()
+        if server.is_local()
             || self
                 .exceptions
                 .iter()

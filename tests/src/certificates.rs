@@ -37,6 +37,8 @@ impl Authority {
     #[expect(clippy::new_without_default, reason = "no two are alike")]
     pub fn new() -> Self {
         let mut params = params(&[], -1, 365);
+        let name = format!("authority {}", uuid::Uuid::new_v4());
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key can be made");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority can be made");

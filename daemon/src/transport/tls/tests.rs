@@ -135,6 +135,16 @@ async fn a_certificate_of_a_stranger_is_told_with_who_is_trusted() {
 }
 
 #[tokio::test]
+async fn an_authority_that_was_made_anew_under_its_old_name_is_told_as_such() {
+    let given = Given::new();
+    let client = TlsClient::new(given.trusting());
+    let anew = Authority::new("ours").server(&[NAME], A_YEAR);
+    let error = meet(&client, &[], anew).await.unwrap_err();
+    assert!(matches!(error, TlsError::OtherKey { .. }), "{error:?}");
+    assert!(error.mend().contains("ca_file"), "{}", error.mend());
+}
+
+#[tokio::test]
 async fn a_new_authority_in_the_file_is_trusted_without_a_restart() {
     let given = Given::new();
     let client = TlsClient::new(given.trusting());
@@ -302,6 +312,9 @@ fn each_fault_has_a_text_of_its_own() {
             presented: vec![],
         },
         TlsError::UnknownAuthority {
+            trusted: "x".to_owned(),
+        },
+        TlsError::OtherKey {
             trusted: "x".to_owned(),
         },
         TlsError::BadCertificate("x".to_owned()),

@@ -164,7 +164,14 @@ const BORDERS: &[Border] = &[
     Border {
         room: "daemon/",
         except: &["daemon/src/transport/"],
-        begins: &["rustls", "rustls_native_certs", "tokio_rustls", "tokio_tungstenite", "httparse"],
+        begins: &[
+            "rustls",
+            "rustls_native_certs",
+            "webpki",
+            "tokio_rustls",
+            "tokio_tungstenite",
+            "httparse",
+        ],
         unless: &[],
         ends: &[],
         why: "TLS, WebSockets and proxies are the way's own affair",

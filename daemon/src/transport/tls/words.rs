@@ -33,6 +33,8 @@ pub enum TlsError {
         "the server's certificate comes from an authority that has a trusted one's name and another key ({trusted} are trusted)"
     )]
     OtherKey { trusted: String },
+    #[error("the server's certificate is that of an authority, which no server may show")]
+    AuthorityItself,
     #[error("the server's certificate cannot be accepted: {0}")]
     BadCertificate(String),
     /// It speaks TLS 1.1 at most.
@@ -117,6 +119,11 @@ impl TlsError {
                 presented: presented.clone(),
             },
             CertificateError::UnknownIssuer => Self::UnknownAuthority { trusted: trusted() },
+            CertificateError::Other(other)
+                if matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+            {
+                Self::AuthorityItself
+            }
             CertificateError::BadSignature => Self::OtherKey { trusted: trusted() },
             other => Self::BadCertificate(other.to_string()),
         }
@@ -155,6 +162,7 @@ impl TlsError {
             | Self::WrongName { .. }
             | Self::UnknownAuthority { .. }
             | Self::OtherKey { .. }
+            | Self::AuthorityItself
             | Self::BadCertificate(_) => FaultKind::Certificate,
             Self::File(_)
             | Self::NoAuthorities
@@ -193,6 +201,9 @@ impl TlsError {
                 "if the server is your own, name the authority's PEM file with ca_file under [server]"
             }
             Self::OtherKey { .. } => "if the authority has been made anew, put the new one into ca_file",
+            Self::AuthorityItself => {
+                "let it sign one for the server; or make a self-signed one with basicConstraints=critical,CA:FALSE"
+            }
             Self::BadCertificate(_) => "the server needs another certificate",
             Self::TooOld => "update the server: older versions of TLS are broken",
             Self::NotTls => "is the port right? If the server does not encrypt, it is mqtt:// or ws://",

@@ -125,7 +125,7 @@ fn the_database_opens_before_the_network_and_success_comes_with_the_login() {
     assert_eq!(imd.dialed().client_id, "desktop:demo:alice");
     imd.accepts();
     assert_eq!(imd.told("chat"), [Told::Opened], "CONNACK is no success yet");
-    imd.link(imd_core::io::LinkEvent::LoggedIn);
+    imd.link(LinkEvent::LoggedIn);
     assert_eq!(imd.told("chat"), [Told::Opened, success("alice")]);
     let connected = imd.first(
         |action| matches!(action, Action::Publish(status) if status.status == ConnectionStatus::Connected),
@@ -284,7 +284,7 @@ fn without_a_limit_a_connect_waits_for_days() {
 #[test]
 fn a_joiner_s_limit_does_not_end_a_connection_that_has_been_up() {
     let mut imd = Imd::online();
-    imd.fails(imd_core::io::FaultKind::Io);
+    imd.fails(FaultKind::Io);
     assert_eq!(imd.connect("mail", with("t1").limit(secs(5))), Ok(()));
     imd.wait(secs(5));
     assert_eq!(

@@ -7,6 +7,7 @@
 //! | [`config`], [`paths`], [`locks`] | what the person wrote, where things are, who may run |
 //! | [`clock`] | the one place that reads a clock |
 //! | [`link`] | the one task that drives the core and the server connection |
+//! | [`transport`] | the way to a server: addresses, proxies, TLS, WebSockets |
 //! | [`store`] | the account's database and the remembered session, on their own thread |
 //! | [`hub`] | what the world sees: the status with its generation, the bound apps |
 //! | [`rpc`] | the socket and the gRPC services: thin |
@@ -27,3 +28,4 @@ mod manual;
 pub mod paths;
 pub mod rpc;
 pub mod store;
+pub mod transport;

@@ -70,7 +70,7 @@ impl Person {
         let hub = Arc::new(Hub::default());
         let (link, commands) = Handle::new();
         let rows = StoreRows::new(store.clone(), None);
-        let driver = Driver::new(core, rows, Arc::clone(&hub), device, commands).unwrap();
+        let driver = Driver::new(core, rows, Arc::clone(&hub), device, Arc::default(), commands).unwrap();
         let remembered = Remembered {
             app_key: AppKey::parse("K").unwrap(),
             user_id: UserId::parse(name).ok(),

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::certificates::Identity;
 use crate::port::free_port;
 use crate::process::{Finished, Process, run};
 use crate::token;
@@ -28,6 +29,8 @@ const PASSWORD_FILE: &str = "password_file passwords\n";
 pub struct Mosquitto {
     directory: TempDir,
     port: u16,
+    /// Where it encrypts, if it does.
+    tls_port: Option<u16>,
     process: Option<Process>,
     users: Vec<User>,
     login: Login,
@@ -67,7 +70,35 @@ impl Mosquitto {
     /// When Mosquitto is not installed, or can't be started.
     #[must_use]
     pub fn with_users(users: &[(&str, String)]) -> Self {
-        Self::with_login(users, Login::PasswordFile)
+        Self::with_login(users, Login::PasswordFile, None)
+    }
+
+    /// As [`Mosquitto::start`], with a second port that encrypts and shows this.
+    #[must_use]
+    pub fn encrypted(identity: &Identity) -> Self {
+        let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
+        Self::with_login(&users, Login::PasswordFile, Some(identity))
+    }
+
+    /// Shows this from its next start on.
+    pub fn show(&self, identity: &Identity) {
+        identity.write(self.directory.path());
+    }
+
+    /// Where it encrypts.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn tls_address(&self) -> SocketAddr {
+        let port = self.tls_port.expect("a Mosquitto that encrypts");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// Where it encrypts, as a server of imd's configuration.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("mqtts://{}", self.tls_address())
     }
 
     /// Starts a broker that knows alice, bob and `system`, and lets each in under the client id
@@ -78,7 +109,7 @@ impl Mosquitto {
     #[must_use]
     pub fn with_bound_client_ids() -> Self {
         let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
-        let broker = Self::with_login(&users, Login::Plugin);
+        let broker = Self::with_login(&users, Login::Plugin, None);
         for User { name, token } in &broker.users {
             let create = ["createClient", name, "-c", &client_id(name), "-p", token];
             run(broker.control().args(create), b"").expect_code(0);
@@ -86,7 +117,7 @@ impl Mosquitto {
         broker
     }
 
-    fn with_login(users: &[(&str, String)], login: Login) -> Self {
+    fn with_login(users: &[(&str, String)], login: Login, identity: Option<&Identity>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("imd-mosquitto-")
             .tempdir()
@@ -101,6 +132,7 @@ impl Mosquitto {
         let mut broker = Self {
             directory,
             port: 0,
+            tls_port: None,
             process: None,
             users,
             login,
@@ -110,9 +142,13 @@ impl Mosquitto {
             Login::PasswordFile => broker.write_passwords(),
             Login::Plugin => broker.write_plugin_file(),
         }
+        if let Some(identity) = identity {
+            broker.show(identity);
+        }
         // Another test may take a port between the look and the start.
         for _ in 0..20 {
             broker.port = free_port();
+            broker.tls_port = identity.map(|_| free_port());
             broker.write_configuration();
             if broker.try_start() {
                 return broker;
@@ -303,6 +339,12 @@ impl Mosquitto {
             );
             let plugin = CLIENT_IDS.replace("x86_64", std::env::consts::ARCH);
             text = text.replace(PASSWORD_FILE, &plugin);
+        }
+        if let Some(port) = self.tls_port {
+            let _ = write!(
+                text,
+                "\nlistener {port} 127.0.0.1\ncertfile server.pem\nkeyfile server.key\n"
+            );
         }
         text.push_str("log_dest stderr\nlog_type all\n");
         // As root Mosquitto would turn into another user, who can't read its directory.

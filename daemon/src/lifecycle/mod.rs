@@ -86,8 +86,16 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         installation,
     };
     let (link, commands) = link::Handle::new();
-    let driver =
-        Driver::new(core, rows.clone(), Arc::clone(&hub), device, commands).map_err(StartError::Timer)?;
+    let transports = Arc::new(settings.transports(start::variable));
+    let driver = Driver::new(
+        core,
+        rows.clone(),
+        Arc::clone(&hub),
+        device,
+        Arc::clone(&transports),
+        commands,
+    )
+    .map_err(StartError::Timer)?;
     let driver = tokio::spawn(driver.run(remembered));
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -109,6 +117,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         allow: settings.allow.clone(),
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
+            transports,
             rows,
             data_dir: paths.data_dir.clone(),
             session_file: paths.session_file.clone(),

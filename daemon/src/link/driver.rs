@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use imd_core::Core;
 use imd_core::account::Account;
-use imd_core::io::{Action, Epoch, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
+use imd_core::io::{Action, Epoch, Fault, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
 use imd_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -33,6 +33,7 @@ use super::vault::{BoxFuture, Vault};
 use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
 use crate::store::rows::Group;
+use crate::transport::{Reached, Transports};
 
 /// How long the end waits until the store knows what the server has taken.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub struct Driver<V> {
     vault: Arc<V>,
     hub: Arc<Hub>,
     device: Device,
+    transports: Arc<Transports>,
     /// `None`: every handle is gone.
     commands: Option<mpsc::Receiver<Command>>,
     alarm: Alarm,
@@ -102,6 +104,7 @@ impl<V: Vault> Driver<V> {
         vault: V,
         hub: Arc<Hub>,
         device: Device,
+        transports: Arc<Transports>,
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -110,6 +113,7 @@ impl<V: Vault> Driver<V> {
             vault: Arc::new(vault),
             hub,
             device,
+            transports,
             commands: Some(commands),
             alarm: Alarm::new()?,
             sleep: SleepWatch::new(),
@@ -333,7 +337,7 @@ impl<V: Vault> Driver<V> {
             }
             Action::Dial(dial) => {
                 tracing::debug!(server = %dial.server, epoch = dial.epoch.0, "dialing");
-                self.connection.dial(dial);
+                self.connection.dial(dial, &self.transports);
             }
             Action::Login { epoch } => {
                 if let Some(session) = self.connection.session(epoch) {
@@ -380,20 +384,26 @@ impl<V: Vault> Driver<V> {
                 }
                 self.tell_session();
             }
-            Happening::Closed => self.connection.closed(),
+            Happening::Closed => self.connection.closed(&self.transports),
         }
     }
 
-    fn dialed(&mut self, result: Result<super::dial::Stream, imd_core::io::Fault>) {
-        let Connection::Dialing { dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
+    fn dialed(&mut self, result: Result<Reached, Fault>) {
+        let Connection::Dialing { mut dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
         else {
             return;
         };
         let epoch = dial.epoch;
-        let opened = result.and_then(|stream| {
+        let opened = result.and_then(|reached| {
+            if reached.server != dial.server {
+                dial.server = reached.server.clone();
+                let server = reached.server;
+                let event = LinkEvent::Reached { server };
+                self.tell(Input::Link { epoch, event });
+            }
             let groups = self.groups.keys().cloned().collect();
             let session = Session::open(&dial, self.device.clone(), groups)?;
-            Ok(Up::new(epoch, session, stream))
+            Ok(Up::new(epoch, session, reached.stream))
         });
         match opened {
             Ok(up) => self.connection = Connection::Up(Box::new(up)),

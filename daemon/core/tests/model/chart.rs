@@ -123,7 +123,8 @@ fn cause(input: &Input, due: Option<WakeUp>) -> Cause {
             {
                 Cause::Moved
             }
-            LinkEvent::Accepted(_)
+            LinkEvent::Reached { .. }
+            | LinkEvent::Accepted(_)
             | LinkEvent::Refused(_)
             | LinkEvent::LoginRefused { .. }
             | LinkEvent::ServerDisconnect(_) => Cause::Verdict,

@@ -194,6 +194,9 @@ impl Imd {
             let key = AppKey::parse(key).unwrap();
             servers.by_app.insert(key, vec![server("one.example")]);
         }
+        let key = AppKey::parse("several").unwrap();
+        let several = ["first.example", "second.example", "third.example"];
+        servers.by_app.insert(key, several.map(server).to_vec());
         let config = Config {
             servers,
             device_class: DeviceClass::default(),

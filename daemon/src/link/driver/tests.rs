@@ -89,7 +89,16 @@ fn start(
     });
     let hub = Arc::new(Hub::default());
     let (handle, commands) = Handle::new();
-    let driver = Driver::new(core, vault.clone(), Arc::clone(&hub), device, commands).unwrap();
+    let transports = Arc::default();
+    let driver = Driver::new(
+        core,
+        vault.clone(),
+        Arc::clone(&hub),
+        device,
+        transports,
+        commands,
+    )
+    .unwrap();
     (handle, hub, tokio::spawn(driver.run(remembered)))
 }
 

@@ -151,7 +151,7 @@ pub struct ConnectRequest {
 pub enum Network {
     /// There is one, or nothing is known against it.
     Available,
-    /// None but loopback, and the server is elsewhere.
+    /// None but loopback: a server on this machine is all that can be reached.
     Unavailable,
 }
 

@@ -9,6 +9,7 @@ use super::target::{Target, Want};
 use super::{Core, Database};
 use crate::account::Account;
 use crate::io::{Action, Config, Dial, HangUp, Identity, LinkEvent, LoginPolicy, Network, Protocol, Refusal};
+use crate::server::Server;
 use crate::time::Now;
 
 impl Core {
@@ -62,30 +63,38 @@ impl Core {
 
     /// An attempt begins, if there is a network.
     fn attempt(&mut self, now: Now) {
-        let Want::On(target) = &mut self.want else { return };
-        if self.network == Network::Available {
+        if !self.is_cut_off()
+            && let Want::On(target) = &mut self.want
+        {
             target.attempt = target.attempt.saturating_add(1);
         }
         self.dial(now);
     }
 
+    /// Where the next dial goes: with nothing but loopback up, to a server on this machine if there is one.
+    pub(super) fn next_server<'a>(&'a self, target: &'a Target) -> Option<&'a Server> {
+        if let Some(redirect) = &target.redirect {
+            return Some(&redirect.server);
+        }
+        let servers = self.config.servers.of(&target.app_key);
+        let turn = target.next_server.checked_rem(servers.len()).unwrap_or_default();
+        let in_turn = || servers.iter().cycle().skip(turn).take(servers.len());
+        match self.network {
+            Network::Available => in_turn().next(),
+            Network::Unavailable => in_turn().find(|server| server.is_local()).or(in_turn().next()),
+        }
+    }
+
     /// The attempt that is under way dials, if there is a network.
     pub(super) fn dial(&mut self, now: Now) {
-        if self.network == Network::Unavailable {
+        if self.is_cut_off() {
             self.link = Link::Paused { hold: None };
             "no network".clone_into(&mut self.reason);
             return;
         }
         let epoch = self.next_epoch();
-        let Want::On(target) = &mut self.want else { return };
-        let servers = self.config.servers.of(&target.app_key);
-        let server = match &target.redirect {
-            Some(redirect) => Some(redirect.server.clone()),
-            None => servers
-                .get(target.next_server.checked_rem(servers.len()).unwrap_or_default())
-                .cloned(),
-        };
-        let Some(server) = server else {
+        let Want::On(target) = &self.want else { return };
+        let Some(server) = self.next_server(target).cloned() else {
             let text = self.config.servers.missing.clone();
             self.end(&Refusal {
                 code: Code::IMD_NO_SERVER,

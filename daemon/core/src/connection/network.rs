@@ -2,9 +2,10 @@
 
 use super::Core;
 use super::backoff::FIRST;
-use super::link::{Hold, Link, Next, Wait, held};
+use super::link::{Hold, Link, Next, PROBE_LIMIT, Wait, held};
 use super::target::Want;
 use crate::io::{Action, HangUp, Network};
+use crate::server::Server;
 use crate::time::Now;
 
 impl Core {
@@ -40,6 +41,9 @@ impl Core {
                 let epoch = session.epoch;
                 self.push(Action::Ping { epoch });
             }
+            Link::Dialing { deadline, .. } | Link::LoggingIn { deadline, .. } => {
+                *deadline = (*deadline).min(now.boot + PROBE_LIMIT);
+            }
             Link::Waiting {
                 why: Wait::ServerHint | Wait::Leniency | Wait::ShortLives,
                 ..
@@ -47,15 +51,21 @@ impl Core {
             | Link::Idle
             | Link::Opening(_)
             | Link::Paused { .. }
-            | Link::Dialing { .. }
-            | Link::LoggingIn { .. }
             | Link::Erasing { .. } => {}
         }
+    }
+
+    /// Whether the next dial of this connection has a way to go.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let Want::On(target) = &self.want else { return false };
+        self.network == Network::Unavailable && self.next_server(target).is_some_and(|next| !next.is_local())
     }
 
     /// The network is gone. A session stays until it is found dead.
     fn pause(&mut self, now: Now) {
         match self.link {
+            Link::Waiting { .. } if !self.is_cut_off() => {}
+            Link::Dialing { .. } if self.server.as_ref().is_some_and(Server::is_local) => {}
             Link::Waiting { until, why } => {
                 self.link = Link::Paused {
                     hold: held(until, why),
@@ -64,8 +74,16 @@ impl Core {
             }
             Link::Dialing { .. } => {
                 self.hang_up(HangUp::Abort);
-                self.link = Link::Paused { hold: None };
-                "no network".clone_into(&mut self.reason);
+                if self.is_cut_off() {
+                    self.link = Link::Paused { hold: None };
+                    "no network".clone_into(&mut self.reason);
+                } else {
+                    "no network beyond this machine".clone_into(&mut self.reason);
+                    self.link = Link::Waiting {
+                        until: now.boot + FIRST,
+                        why: Wait::Table,
+                    };
+                }
             }
             Link::Online { .. } => self.stir(now, false),
             Link::Idle

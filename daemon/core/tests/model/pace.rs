@@ -228,6 +228,22 @@ impl Pace {
         }
     }
 
+    /// As [`Pace::network_back`], where it is open whether the attempts had paused.
+    pub(crate) fn network_may_be_back(&mut self, now: BootTime) {
+        self.failures.0 = 0;
+        if let Some(wait) = self.wait.as_mut() {
+            wait.span.from = now;
+        }
+    }
+
+    /// The attempt is given up for another place, after the table's first wait.
+    pub(crate) fn soon(&mut self, now: BootTime) {
+        self.wait = Some(Wait {
+            span: Span::at(now + Duration::from_millis(TABLE[0])),
+            cause: Cause::Table,
+        });
+    }
+
     pub(crate) fn dialed(&mut self) {
         self.wait = None;
     }

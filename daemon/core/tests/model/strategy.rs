@@ -180,6 +180,7 @@ fn key() -> impl Strategy<Value = Key> {
             Key::Demo,
             Key::Demo,
             Key::Other,
+            Key::Local,
             Key::Unserved,
         ][..],
     )

@@ -66,11 +66,12 @@ pub(crate) enum Transition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct App(pub usize);
 
-/// The App Keys; the last one has no server.
+/// The App Keys; one has its server on this machine, the last one has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Demo,
     Other,
+    Local,
     Unserved,
 }
 
@@ -79,6 +80,7 @@ impl Key {
         match self {
             Self::Demo => "demo",
             Self::Other => "other",
+            Self::Local => "local",
             Self::Unserved => "unserved",
         }
     }

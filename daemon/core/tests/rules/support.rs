@@ -162,7 +162,8 @@ pub(crate) struct Imd {
 }
 
 impl Imd {
-    /// A daemon on its first day. The App Keys `demo` and `other` have servers.
+    /// A daemon on its first day. The App Keys `demo` and `other` have a server,
+    /// `beside` has one that is away and one on this machine.
     pub(crate) fn new() -> Self {
         Self::with_login(LoginPolicy::One)
     }
@@ -183,6 +184,10 @@ impl Imd {
             let key = AppKey::parse(key).unwrap();
             servers.by_app.insert(key, vec![server("one.example")]);
         }
+        let beside = vec![server("away.example"), server("127.0.0.1")];
+        servers
+            .by_app
+            .insert(AppKey::parse("beside").unwrap(), beside);
         let config = Config {
             servers,
             device_class: DeviceClass::default(),

@@ -32,6 +32,7 @@ use crate::clock;
 use crate::hub::Hub;
 use crate::link::{self, Device, Driver};
 use crate::locks::{HandedOver, ServerSocket};
+use crate::network;
 use crate::rpc::{self, About, Limits, Services, Stop};
 
 /// How a daemon that ran has ended.
@@ -83,8 +84,15 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         installation,
     };
     let (link, commands) = link::Handle::new();
-    let driver =
-        Driver::new(core, rows.clone(), Arc::clone(&hub), device, commands).map_err(StartError::Timer)?;
+    let driver = Driver::new(
+        core,
+        rows.clone(),
+        Arc::clone(&hub),
+        device,
+        commands,
+        network::watch(),
+    )
+    .map_err(StartError::Timer)?;
     let driver = tokio::spawn(driver.run(remembered));
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,7 +10,7 @@ use imd_core::io::{Dial, Epoch, Fault, HangUp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
-use super::dial::{self, Stream};
+use super::dial::{self, Reached, Stream};
 use super::session::Session;
 use super::vault::BoxFuture;
 
@@ -28,7 +29,7 @@ pub(super) enum Connection {
     None,
     Dialing {
         dial: Box<Dial>,
-        attempt: BoxFuture<Result<Stream, Fault>>,
+        attempt: BoxFuture<Result<Reached, Fault>>,
     },
     Up(Box<Up>),
     /// What waits is being sent; then the socket closes, and only then the next server is dialed.
@@ -42,6 +43,8 @@ pub(super) enum Connection {
 pub(super) struct Up {
     pub(super) epoch: Epoch,
     pub(super) session: Session,
+    /// The address of ours that it goes out from.
+    pub(super) source: Option<IpAddr>,
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     pub(super) input: BytesMut,
@@ -53,7 +56,7 @@ pub(super) struct Up {
 
 /// What happened on the network.
 pub(super) enum Happening {
-    Dialed(Result<Stream, Fault>),
+    Dialed(Result<Reached, Fault>),
     /// So many bytes have come; none: the server has closed.
     Read(usize),
     /// Something was sent.
@@ -145,11 +148,12 @@ impl Connection {
 }
 
 impl Up {
-    pub(super) fn new(epoch: Epoch, session: Session, stream: Stream) -> Self {
-        let (reader, writer) = split(stream);
+    pub(super) fn new(epoch: Epoch, session: Session, reached: Reached) -> Self {
+        let (reader, writer) = split(reached.stream);
         Self {
             epoch,
             session,
+            source: reached.source,
             reader,
             writer,
             input: BytesMut::new(),

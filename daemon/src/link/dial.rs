@@ -24,13 +24,26 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transporting for T {}
 
 pub(super) type Stream = Box<dyn Transporting>;
 
+/// A way to the server.
+pub(super) struct Reached {
+    pub(super) stream: Stream,
+    /// The address of ours that it goes out from: without that, it is dead.
+    pub(super) source: Option<IpAddr>,
+}
+
 /// Reaches the server.
 ///
 /// # Errors
 /// The name has no address, or no address answers; the text names them.
-pub(super) async fn dial(server: &Server, keep_alive: Duration) -> Result<Stream, Fault> {
+pub(super) async fn dial(server: &Server, keep_alive: Duration) -> Result<Reached, Fault> {
     match server.transport {
-        Transport::Tcp => Ok(Box::new(tcp(server, keep_alive).await?)),
+        Transport::Tcp => {
+            let stream = tcp(server, keep_alive).await?;
+            Ok(Reached {
+                source: stream.local_addr().ok().map(|address| address.ip()),
+                stream: Box::new(stream),
+            })
+        }
         Transport::Tls | Transport::WebSocket | Transport::WebSocketTls => Err(Fault {
             kind: FaultKind::Unreachable,
             text: format!("{server}: this version of imd reaches mqtt:// servers only"),

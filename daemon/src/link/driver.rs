@@ -8,6 +8,7 @@
 
 mod calls;
 mod messages;
+mod network;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use imd_core::Core;
 use imd_core::account::Account;
-use imd_core::io::{Action, Epoch, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
+use imd_core::io::{Action, Epoch, Fault, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
 use imd_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 use self::calls::Calls;
 use self::messages::GroupChange;
 use super::connection::{Connection, Happening, Up};
+use super::dial::Reached;
 use super::handle::Command;
 use super::inbox::{Inbox, Outcome};
 use super::outbox::{Outbox, Progress};
@@ -32,6 +34,7 @@ use super::session::{Device, Session};
 use super::vault::{BoxFuture, Vault};
 use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
+use crate::network::View;
 use crate::store::rows::Group;
 
 /// How long the end waits until the store knows what the server has taken.
@@ -47,6 +50,9 @@ pub struct Driver<V> {
     commands: Option<mpsc::Receiver<Command>>,
     alarm: Alarm,
     sleep: SleepWatch,
+    views: watch::Receiver<View>,
+    /// As seen last.
+    network: View,
     connection: Connection,
     persisting: Option<BoxFuture<Result<(), String>>>,
     /// Opened one after the other, in the core's order.
@@ -90,6 +96,7 @@ enum Wake {
     Pumped(Progress),
     GroupChanged(Result<(), String>),
     StorageFull(Option<String>),
+    View,
 }
 
 impl<V: Vault> Driver<V> {
@@ -103,6 +110,7 @@ impl<V: Vault> Driver<V> {
         hub: Arc<Hub>,
         device: Device,
         commands: mpsc::Receiver<Command>,
+        views: watch::Receiver<View>,
     ) -> io::Result<Self> {
         Ok(Self {
             core,
@@ -113,6 +121,8 @@ impl<V: Vault> Driver<V> {
             commands: Some(commands),
             alarm: Alarm::new()?,
             sleep: SleepWatch::new(),
+            views,
+            network: View::unknown(),
             connection: Connection::None,
             persisting: None,
             opening: VecDeque::new(),
@@ -130,6 +140,7 @@ impl<V: Vault> Driver<V> {
     /// Runs until [`Command::Stop`], or until every handle is gone; the server has then been told.
     pub async fn run(mut self, remembered: Option<Remembered>) {
         self.tell(Input::Start { remembered });
+        self.first_look();
         loop {
             self.carry_out();
             self.move_messages();
@@ -187,6 +198,13 @@ impl<V: Vault> Driver<V> {
                 Err(_) => pending().await,
             }
         };
+        let view = async {
+            match self.views.changed().await {
+                Ok(()) => {}
+                // Nobody looks.
+                Err(_) => pending().await,
+            }
+        };
         tokio::select! {
             command = command => Wake::Command(command),
             () = self.alarm.wait() => Wake::Alarm,
@@ -197,6 +215,7 @@ impl<V: Vault> Driver<V> {
             progress = pumped => Wake::Pumped(progress),
             result = group_changed => Wake::GroupChanged(result),
             why = storage_full => Wake::StorageFull(why),
+            () = view => Wake::View,
         }
     }
 
@@ -234,6 +253,7 @@ impl<V: Vault> Driver<V> {
             }
             Wake::GroupChanged(result) => self.group_changed(result),
             Wake::StorageFull(why) => self.tell(Input::StorageFull(why)),
+            Wake::View => self.look_at_the_network(),
         }
     }
 
@@ -384,16 +404,16 @@ impl<V: Vault> Driver<V> {
         }
     }
 
-    fn dialed(&mut self, result: Result<super::dial::Stream, imd_core::io::Fault>) {
+    fn dialed(&mut self, result: Result<Reached, Fault>) {
         let Connection::Dialing { dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
         else {
             return;
         };
         let epoch = dial.epoch;
-        let opened = result.and_then(|stream| {
+        let opened = result.and_then(|reached| {
             let groups = self.groups.keys().cloned().collect();
             let session = Session::open(&dial, self.device.clone(), groups)?;
-            Ok(Up::new(epoch, session, stream))
+            Ok(Up::new(epoch, session, reached))
         });
         match opened {
             Ok(up) => self.connection = Connection::Up(Box::new(up)),

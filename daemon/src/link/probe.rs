@@ -189,7 +189,7 @@ impl Visit {
         let mut visit = Self {
             server: server.clone(),
             protocol,
-            stream: dial::dial(server, KEEP_ALIVE).await?,
+            stream: dial::dial(server, KEEP_ALIVE).await?.stream,
             wire: Wire::new(protocol),
             input: BytesMut::new(),
             output: BytesMut::new(),

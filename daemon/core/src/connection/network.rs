@@ -57,7 +57,9 @@ impl Core {
 
     /// Whether the next dial of this connection has a way to go.
     pub(super) fn is_cut_off(&self) -> bool {
-        let Want::On(target) = &self.want else { return false };
+        let Want::On(target) = &self.want else {
+            return false;
+        };
         self.network == Network::Unavailable && self.next_server(target).is_some_and(|next| !next.is_local())
     }
 

@@ -46,6 +46,7 @@ impl Model {
                     }
                     Stage::LoggingIn { .. } => self.close(Need::May, ANY_END.to_vec()),
                     Stage::Online { .. } => {
+                        self.pace.restart(now);
                         self.step.ping = Need::Must;
                         if let Some(up) = link.up() {
                             up.probe(now);
@@ -68,7 +69,9 @@ impl Model {
 
     /// Where the next attempt can go.
     pub(crate) fn reach(&self) -> Reach {
-        let Some(hold) = &self.hold else { return Reach::Here };
+        let Some(hold) = &self.hold else {
+            return Reach::Here;
+        };
         let servers = self.config.servers.of(&hold.app_key);
         let beside = servers.iter().any(Server::is_local);
         match &hold.referred {

@@ -185,9 +185,7 @@ impl Imd {
             servers.by_app.insert(key, vec![server("one.example")]);
         }
         let beside = vec![server("away.example"), server("127.0.0.1")];
-        servers
-            .by_app
-            .insert(AppKey::parse("beside").unwrap(), beside);
+        servers.by_app.insert(AppKey::parse("beside").unwrap(), beside);
         let config = Config {
             servers,
             device_class: DeviceClass::default(),

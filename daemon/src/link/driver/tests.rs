@@ -64,6 +64,11 @@ async fn status(hub: &Hub, wanted: ConnectionStatus) -> String {
     soon(wanted.name(), waiting).await.unwrap().status.reason.clone()
 }
 
+/// A network of which nothing is known.
+fn views() -> watch::Receiver<View> {
+    watch::channel(View::unknown()).1
+}
+
 /// A driver for this server.
 fn start(
     server: Server,
@@ -89,7 +94,7 @@ fn start(
     });
     let hub = Arc::new(Hub::default());
     let (handle, commands) = Handle::new();
-    let driver = Driver::new(core, vault.clone(), Arc::clone(&hub), device, commands).unwrap();
+    let driver = Driver::new(core, vault.clone(), Arc::clone(&hub), device, commands, views()).unwrap();
     (handle, hub, tokio::spawn(driver.run(remembered)))
 }
 

@@ -263,7 +263,7 @@ impl Core {
     }
 
     /// What the life of the session that ends says about the next wait.
-    fn note_life(&mut self, now: Now, fault: Option<FaultKind>) {
+    pub(super) fn note_life(&mut self, now: Now, fault: Option<FaultKind>) {
         let Some(session) = self.link.session() else {
             return;
         };

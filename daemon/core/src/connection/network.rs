@@ -1,5 +1,7 @@
 //! The network goes, comes, changes; the machine sleeps.
 
+use std::time::Duration;
+
 use super::Core;
 use super::backoff::FIRST;
 use super::link::{Hold, Link, Next, PROBE_LIMIT, Wait, held};
@@ -7,6 +9,9 @@ use super::target::Want;
 use crate::io::{Action, HangUp, Network};
 use crate::server::Server;
 use crate::time::Now;
+
+/// A machine that is awake so long after it was about to sleep has changed its mind.
+const FALLING_ASLEEP: Duration = Duration::from_secs(30);
 
 impl Core {
     pub(super) fn network_is(&mut self, now: Now, network: Network) {
@@ -53,6 +58,45 @@ impl Core {
             | Link::Paused { .. }
             | Link::Erasing { .. } => {}
         }
+    }
+
+    /// The machine is about to sleep. A session that is ended in order needs no keep-alive to be found dead, at
+    /// the server or here, and keeps what comes meanwhile; on waking it is dialled afresh.
+    pub(super) fn lie_down(&mut self, now: Now) {
+        let polite = match &self.link {
+            Link::Dialing { .. } => HangUp::Abort,
+            Link::LoggingIn { .. } | Link::Online { .. } => HangUp::KeepSession,
+            Link::Waiting { why: Wait::Table, .. } => {
+                self.wait_for_the_morning(now);
+                return;
+            }
+            Link::Waiting {
+                why: Wait::ServerHint | Wait::Leniency | Wait::ShortLives,
+                ..
+            }
+            | Link::Idle
+            | Link::Opening(_)
+            | Link::Paused { .. }
+            | Link::Erasing { .. } => return,
+        };
+        self.note_life(now, None);
+        self.hang_up(polite);
+        self.wait_for_the_morning(now);
+    }
+
+    fn wait_for_the_morning(&mut self, now: Now) {
+        let Want::On(target) = &mut self.want else { return };
+        target.backoff.restart();
+        target.redirect = None;
+        if self.is_cut_off() {
+            self.link = Link::Paused { hold: None };
+        } else {
+            self.link = Link::Waiting {
+                until: now.boot + FALLING_ASLEEP,
+                why: Wait::Table,
+            };
+        }
+        "the machine goes to sleep".clone_into(&mut self.reason);
     }
 
     /// Whether the next dial of this connection has a way to go.

@@ -5,7 +5,7 @@ use imd_core::io::{ConnectKey, HangUp, Network};
 use imd_core::server::Server;
 
 use crate::link::Stage;
-use crate::pace::Pace;
+use crate::pace::{Pace, Span};
 use crate::reference::{ANY, ANY_END, Model, Need, State, Told};
 use crate::verdict;
 
@@ -65,6 +65,24 @@ impl Model {
     pub(crate) fn resumed(&mut self) {
         self.pace.restart(self.now.boot);
         self.doubt(true);
+    }
+
+    /// The server is told, and no attempt is made before the machine has slept, or has had the time to.
+    pub(crate) fn sleeping(&mut self) {
+        let now = self.now.boot;
+        match self.link.as_ref().map(|link| (link.wipe, link.stage)) {
+            Some((true, _)) => {}
+            Some((false, stage)) => {
+                let how = match stage {
+                    Stage::Dialing { .. } => HangUp::Abort,
+                    Stage::LoggingIn { .. } | Stage::Online { .. } => HangUp::KeepSession,
+                };
+                self.close(Need::Must, vec![how]);
+                self.lost(Span::at(now), false);
+                self.pace.asleep(now);
+            }
+            None => self.pace.falls_asleep(now),
+        }
     }
 
     /// Where the next attempt can go.

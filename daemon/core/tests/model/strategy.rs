@@ -161,6 +161,7 @@ fn transition() -> impl Strategy<Value = Transition> {
         3 => span().prop_map(Transition::Pass),
         2 => span().prop_map(Transition::Late),
         1 => span().prop_map(|asleep| Transition::Resumed { asleep }),
+        1 => Just(Transition::Sleeping),
         1 => Just(Transition::NetworkChanged),
         2 => any::<bool>().prop_map(|available| Transition::Network { available }),
         1 => any::<bool>().prop_map(Transition::StorageFull),

@@ -48,6 +48,8 @@ pub(crate) enum Transition {
     Pass(Duration),
     /// One wake-up after this long, however many were due.
     Late(Duration),
+    /// The machine is about to sleep.
+    Sleeping,
     Resumed {
         asleep: Duration,
     },

@@ -200,6 +200,7 @@ impl World {
                 self.pass(span);
                 self.input(Input::Timeout)
             }
+            Transition::Sleeping => self.input(Input::Sleeping),
             Transition::Resumed { asleep } => {
                 self.pass(asleep);
                 self.input(Input::Resumed)
@@ -312,7 +313,7 @@ impl World {
         // An attempt that is due together with the end of all attempts may be made, and undone: so that the
         // model need not follow that, these inputs do not come late.
         let ends = match &input {
-            Input::Stop | Input::Network(_) | Input::NetworkChanged => true,
+            Input::Stop | Input::Network(_) | Input::NetworkChanged | Input::Sleeping => true,
             Input::Call { request, .. } => {
                 // A verdict that needs no dial may be due too: who connects then comes after it.
                 !matches!(request, Request::Init { .. })

@@ -210,6 +210,26 @@ fn without_a_network_a_server_on_this_machine_is_still_reached() {
 }
 
 #[test]
+fn before_sleep_the_server_is_told_and_on_waking_it_is_dialled_at_once() {
+    let mut imd = Imd::online();
+    imd.input(Input::Sleeping);
+    assert_eq!(imd.hung_up(), Some(HangUp::KeepSession));
+    imd.is(ConnectionStatus::Suspend);
+    let dials = imd.dials();
+    imd.input(Input::Sleeping);
+    imd.wait(secs(29));
+    assert_eq!(imd.dials(), dials);
+    imd.pass(secs(3_600));
+    imd.input(Input::Resumed);
+    assert_eq!(imd.dials(), dials + 1, "at once");
+    imd.comes_up();
+
+    imd.input(Input::Sleeping);
+    imd.wait(secs(30));
+    assert_eq!(imd.dials(), dials + 2, "it did not sleep after all");
+}
+
+#[test]
 fn an_attempt_under_way_when_the_network_changes_has_3_s_left() {
     for event in [Input::NetworkChanged, Input::Resumed] {
         let mut imd = Imd::with_apps();

@@ -5,6 +5,7 @@
 //! | [`daemon`], [`home`] | the real `imd` and `imctl`, each test in directories of its own |
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
+//! | [`lab`] | a network of its own: machines, cables, a router |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
 //! | [`supervisor`] | a service manager that does what systemd does |
 //! | [`rpc`] | an app that speaks plain gRPC |
@@ -28,6 +29,7 @@ pub mod gate;
 pub mod home;
 pub mod imports;
 pub mod journal;
+pub mod lab;
 pub mod mosquitto;
 pub mod port;
 pub mod process;

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::lab::Namespace;
 use crate::port::free_port;
 use crate::process::{Finished, Process, run};
 use crate::token;
@@ -27,6 +28,9 @@ const PASSWORD_FILE: &str = "password_file passwords\n";
 #[derive(Debug)]
 pub struct Mosquitto {
     directory: TempDir,
+    /// Where it runs, if not in the host's network.
+    namespace: Option<Namespace>,
+    host: Ipv4Addr,
     port: u16,
     process: Option<Process>,
     users: Vec<User>,
@@ -67,7 +71,14 @@ impl Mosquitto {
     /// When Mosquitto is not installed, or can't be started.
     #[must_use]
     pub fn with_users(users: &[(&str, String)]) -> Self {
-        Self::with_login(users, Login::PasswordFile)
+        Self::with_login(users, Login::PasswordFile, None)
+    }
+
+    /// As [`Mosquitto::start`], on a machine of a lab, for whoever reaches that under `host`.
+    #[must_use]
+    pub fn start_in(namespace: &Namespace, host: Ipv4Addr) -> Self {
+        let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
+        Self::with_login(&users, Login::PasswordFile, Some((namespace, host)))
     }
 
     /// Starts a broker that knows alice, bob and `system`, and lets each in under the client id
@@ -78,7 +89,7 @@ impl Mosquitto {
     #[must_use]
     pub fn with_bound_client_ids() -> Self {
         let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
-        let broker = Self::with_login(&users, Login::Plugin);
+        let broker = Self::with_login(&users, Login::Plugin, None);
         for User { name, token } in &broker.users {
             let create = ["createClient", name, "-c", &client_id(name), "-p", token];
             run(broker.control().args(create), b"").expect_code(0);
@@ -86,7 +97,7 @@ impl Mosquitto {
         broker
     }
 
-    fn with_login(users: &[(&str, String)], login: Login) -> Self {
+    fn with_login(users: &[(&str, String)], login: Login, place: Option<(&Namespace, Ipv4Addr)>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("imd-mosquitto-")
             .tempdir()
@@ -100,6 +111,8 @@ impl Mosquitto {
             .collect();
         let mut broker = Self {
             directory,
+            namespace: place.map(|(namespace, _)| namespace.clone()),
+            host: place.map_or(Ipv4Addr::LOCALHOST, |(_, host)| host),
             port: 0,
             process: None,
             users,
@@ -150,7 +163,7 @@ impl Mosquitto {
 
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (self.host, self.port).into()
     }
 
     /// Its address as a server of imd's configuration.
@@ -268,14 +281,14 @@ impl Mosquitto {
             .open(self.path("log"))
             .expect("a log can be written");
         let runs = self.log().matches(RUNNING).count();
-        let mut process = Process::start(
-            program("mosquitto")
-                .args(["-c", "mosquitto.conf"])
-                .current_dir(self.directory.path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log),
-        );
+        let mut command = program("mosquitto");
+        command
+            .args(["-c", "mosquitto.conf"])
+            .current_dir(self.directory.path());
+        if let Some(namespace) = &self.namespace {
+            command = namespace.inside(&command);
+        }
+        let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log));
         let running = eventually(SOON, "Mosquitto to run", || {
             if self.log().matches(RUNNING).count() > runs {
                 Ok(true)
@@ -295,7 +308,7 @@ impl Mosquitto {
             CONFIGURATION.contains(LISTENER),
             "mosquitto.conf has no line {LISTENER:?}"
         );
-        let mut text = CONFIGURATION.replace(LISTENER, &format!("listener {} 127.0.0.1", self.port));
+        let mut text = CONFIGURATION.replace(LISTENER, &format!("listener {} {}", self.port, self.host));
         if self.login == Login::Plugin {
             assert!(
                 text.contains(PASSWORD_FILE),

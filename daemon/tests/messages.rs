@@ -15,10 +15,11 @@ use std::time::Duration;
 use imd::demo::broker::{Broker, BrokerConfig, Cut, Event};
 use imd::hub::Hub;
 use imd::lifecycle::StoreRows;
-use imd::link::{Device, Driver, Handle};
+use imd::link::{Device, Driver, Handle, Surroundings};
 use imd::network::View;
 use imd::store::rows::{ConversationKey, ConversationKind, Outgoing};
 use imd::store::{Store, StorePaths};
+use imd::system_bus::News;
 use imd_core::Core;
 use imd_core::account::{AppKey, DeviceClass, InstallationId, Token, UserId};
 use imd_core::io::{Config, ConnectionStatus, LoginPolicy, Remembered, ServerDirectory};
@@ -72,8 +73,8 @@ impl Person {
         let hub = Arc::new(Hub::default());
         let (link, commands) = Handle::new();
         let rows = StoreRows::new(store.clone(), None);
-        let (_, views) = watch::channel(View::unknown());
-        let driver = Driver::new(core, rows, Arc::clone(&hub), device, commands, views).unwrap();
+        let surroundings = Surroundings::new(watch::channel(View::unknown()).1, News::none());
+        let driver = Driver::new(core, rows, Arc::clone(&hub), device, commands, surroundings).unwrap();
         let remembered = Remembered {
             app_key: AppKey::parse("K").unwrap(),
             user_id: UserId::parse(name).ok(),

@@ -8,6 +8,7 @@
 //! | [`lab`] | a network of its own: machines, cables, a router |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
 //! | [`supervisor`] | a service manager that does what systemd does |
+//! | [`system_bus`] | a bus with a logind and a NetworkManager that do as they are told |
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`raw`] | bytes on the socket that no library would send |
 //! | [`token`] | tokens as an app's server makes them |
@@ -40,6 +41,7 @@ pub mod rpc;
 pub mod scripted;
 pub mod sources;
 pub mod supervisor;
+pub mod system_bus;
 pub mod token;
 pub mod wait;
 

@@ -30,10 +30,11 @@ use self::journal::Journal;
 use self::start::{Started, start};
 use crate::clock;
 use crate::hub::Hub;
-use crate::link::{self, Device, Driver};
+use crate::link::{self, Device, Driver, Surroundings};
 use crate::locks::{HandedOver, ServerSocket};
 use crate::network;
 use crate::rpc::{self, About, Limits, Services, Stop};
+use crate::system_bus;
 
 /// How a daemon that ran has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,13 +85,15 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         installation,
     };
     let (link, commands) = link::Handle::new();
+    let (views, news) = (network::watch(), system_bus::listen());
+    let portal = news.portal.clone();
     let driver = Driver::new(
         core,
         rows.clone(),
         Arc::clone(&hub),
         device,
         commands,
-        network::watch(),
+        Surroundings::new(views.clone(), news),
     )
     .map_err(StartError::Timer)?;
     let driver = tokio::spawn(driver.run(remembered));
@@ -117,6 +120,8 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
             rows,
             data_dir: paths.data_dir.clone(),
             session_file: paths.session_file.clone(),
+            network: views,
+            portal,
         }),
         limits: Limits::default(),
     };

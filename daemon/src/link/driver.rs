@@ -8,7 +8,7 @@
 
 mod calls;
 mod messages;
-mod network;
+mod surroundings;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -25,6 +25,8 @@ use tokio::time::timeout;
 
 use self::calls::Calls;
 use self::messages::GroupChange;
+use self::surroundings::Stir;
+pub use self::surroundings::Surroundings;
 use super::connection::{Connection, Happening, Up};
 use super::dial::Reached;
 use super::handle::Command;
@@ -50,9 +52,11 @@ pub struct Driver<V> {
     commands: Option<mpsc::Receiver<Command>>,
     alarm: Alarm,
     sleep: SleepWatch,
-    views: watch::Receiver<View>,
+    surroundings: Surroundings,
     /// As seen last.
     network: View,
+    /// The machine sleeps when this is dropped: when the server has been told.
+    falling_asleep: Option<oneshot::Sender<()>>,
     connection: Connection,
     persisting: Option<BoxFuture<Result<(), String>>>,
     /// Opened one after the other, in the core's order.
@@ -96,7 +100,7 @@ enum Wake {
     Pumped(Progress),
     GroupChanged(Result<(), String>),
     StorageFull(Option<String>),
-    View,
+    Surroundings(Stir),
 }
 
 impl<V: Vault> Driver<V> {
@@ -110,7 +114,7 @@ impl<V: Vault> Driver<V> {
         hub: Arc<Hub>,
         device: Device,
         commands: mpsc::Receiver<Command>,
-        views: watch::Receiver<View>,
+        surroundings: Surroundings,
     ) -> io::Result<Self> {
         Ok(Self {
             core,
@@ -121,8 +125,9 @@ impl<V: Vault> Driver<V> {
             commands: Some(commands),
             alarm: Alarm::new()?,
             sleep: SleepWatch::new(),
-            views,
+            surroundings,
             network: View::unknown(),
+            falling_asleep: None,
             connection: Connection::None,
             persisting: None,
             opening: VecDeque::new(),
@@ -145,6 +150,9 @@ impl<V: Vault> Driver<V> {
             self.carry_out();
             self.move_messages();
             self.carry_out();
+            if matches!(self.connection, Connection::None) {
+                self.falling_asleep = None;
+            }
             if self.has_ended() {
                 break;
             }
@@ -198,13 +206,6 @@ impl<V: Vault> Driver<V> {
                 Err(_) => pending().await,
             }
         };
-        let view = async {
-            match self.views.changed().await {
-                Ok(()) => {}
-                // Nobody looks.
-                Err(_) => pending().await,
-            }
-        };
         tokio::select! {
             command = command => Wake::Command(command),
             () = self.alarm.wait() => Wake::Alarm,
@@ -215,7 +216,7 @@ impl<V: Vault> Driver<V> {
             progress = pumped => Wake::Pumped(progress),
             result = group_changed => Wake::GroupChanged(result),
             why = storage_full => Wake::StorageFull(why),
-            () = view => Wake::View,
+            stir = self.surroundings.next() => Wake::Surroundings(stir),
         }
     }
 
@@ -253,7 +254,7 @@ impl<V: Vault> Driver<V> {
             }
             Wake::GroupChanged(result) => self.group_changed(result),
             Wake::StorageFull(why) => self.tell(Input::StorageFull(why)),
-            Wake::View => self.look_at_the_network(),
+            Wake::Surroundings(stir) => self.stirred(stir),
         }
     }
 
@@ -418,7 +419,7 @@ impl<V: Vault> Driver<V> {
         match opened {
             Ok(up) => self.connection = Connection::Up(Box::new(up)),
             Err(fault) => {
-                let event = LinkEvent::Failed(fault);
+                let event = self.surroundings.explained(LinkEvent::Failed(fault));
                 self.tell(Input::Link { epoch, event });
             }
         }

@@ -50,7 +50,7 @@ impl Stage {
     pub(crate) fn is_that(&self, what: &str, is: impl Fn(&ConnectionStatus) -> bool) -> ConnectionStatus {
         eventually(SOON, what, || match self.rpc.status() {
             Ok(status) if is(&status) => Ok(status),
-            other => Err(other),
+            other => Err(Box::new(other)),
         })
     }
 

@@ -19,6 +19,7 @@ use crate::link::bytes_of::{self, Sent};
 use crate::link::fake_vault::FakeVault;
 use crate::link::handle::Handle;
 use crate::link::scripted::{Script, soon};
+use crate::system_bus::News;
 
 /// A running driver with all that is around it.
 struct Rig {
@@ -64,9 +65,9 @@ async fn status(hub: &Hub, wanted: ConnectionStatus) -> String {
     soon(wanted.name(), waiting).await.unwrap().status.reason.clone()
 }
 
-/// A network of which nothing is known.
-fn views() -> watch::Receiver<View> {
-    watch::channel(View::unknown()).1
+/// A network of which nothing is known, on a machine of which nothing is heard.
+fn surroundings() -> Surroundings {
+    Surroundings::new(watch::channel(View::unknown()).1, News::none())
 }
 
 /// A driver for this server.
@@ -94,7 +95,15 @@ fn start(
     });
     let hub = Arc::new(Hub::default());
     let (handle, commands) = Handle::new();
-    let driver = Driver::new(core, vault.clone(), Arc::clone(&hub), device, commands, views()).unwrap();
+    let driver = Driver::new(
+        core,
+        vault.clone(),
+        Arc::clone(&hub),
+        device,
+        commands,
+        surroundings(),
+    )
+    .unwrap();
     (handle, hub, tokio::spawn(driver.run(remembered)))
 }
 

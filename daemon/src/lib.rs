@@ -8,6 +8,7 @@
 //! | [`clock`] | the one place that reads a clock |
 //! | [`network`] | what the machine's network looks like, and when that changes |
 //! | [`link`] | the one task that drives the core and the server connection |
+//! | [`transport`] | the way to a server: addresses, proxies, TLS, WebSockets |
 //! | [`system_bus`] | what logind and NetworkManager tell: sleep, captive portals |
 //! | [`store`] | the account's database and the remembered session, on their own thread |
 //! | [`hub`] | what the world sees: the status with its generation, the bound apps |
@@ -31,3 +32,4 @@ pub mod paths;
 pub mod rpc;
 pub mod store;
 pub mod system_bus;
+pub mod transport;

@@ -74,7 +74,17 @@ impl Person {
         let (link, commands) = Handle::new();
         let rows = StoreRows::new(store.clone(), None);
         let surroundings = Surroundings::new(watch::channel(View::unknown()).1, News::none());
-        let driver = Driver::new(core, rows, Arc::clone(&hub), device, commands, surroundings).unwrap();
+        let transports = Arc::default();
+        let driver = Driver::new(
+            core,
+            rows,
+            Arc::clone(&hub),
+            device,
+            transports,
+            commands,
+            surroundings,
+        )
+        .unwrap();
         let remembered = Remembered {
             app_key: AppKey::parse("K").unwrap(),
             user_id: UserId::parse(name).ok(),

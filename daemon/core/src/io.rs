@@ -201,6 +201,8 @@ impl Remembered {
 /// What happened on the link, in the order it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
+    /// It is this server that CONNECT goes to, one of [`Dial::others`].
+    Reached { server: Server },
     /// CONNACK with success.
     Accepted(Accepted),
     /// CONNACK that refuses; the link is closed.
@@ -283,6 +285,10 @@ pub enum FaultKind {
     Protocol,
     /// The proxy cannot be reached or refuses.
     Proxy,
+    /// The server's certificate is not to be trusted.
+    Certificate,
+    /// Any other failure of encryption.
+    Tls,
 }
 
 /// What the core asks for. The shell carries actions out in their order: none is begun before the one in
@@ -338,7 +344,11 @@ pub enum Callback {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dial {
     pub epoch: Epoch,
+    /// Whose servers they are: they may be trusted in a way of their own.
+    pub app_key: AppKey,
     pub server: Server,
+    /// Its fellows, to be tried beside it while it does not answer, best first. One of all is logged in to.
+    pub others: Vec<Server>,
     pub protocol: Protocol,
     pub client_id: String,
     pub identity: Identity,

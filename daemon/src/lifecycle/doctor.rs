@@ -15,10 +15,11 @@ use super::rows::StoreRows;
 use crate::clock;
 use crate::config::Settings;
 use crate::link::Vault as _;
-use crate::link::probe::{self, Answer, Outcome};
+use crate::link::probe::{self, Answer, Outcome, Place};
 use crate::network::View;
 use crate::rpc::{Diagnose, Finding, Verdict};
 use crate::store::{AccountCheck, AccountReport, QuickCheck};
+use crate::transport::{EXPIRES_SOON, Transports, Validity, shown_time};
 
 /// Two machines' clocks may differ by so many seconds.
 const CLOCK_TOLERANCE: i64 = 300;
@@ -29,6 +30,7 @@ const LITTLE_DISK: u64 = 100 * 1024 * 1024;
 /// Knows the parts that rpc does not.
 pub(super) struct Doctor {
     pub(super) settings: Arc<Settings>,
+    pub(super) transports: Arc<Transports>,
     pub(super) rows: StoreRows,
     pub(super) data_dir: PathBuf,
     pub(super) session_file: PathBuf,
@@ -47,12 +49,12 @@ impl Diagnose for Doctor {
         findings.push(token(remembered.as_ref()));
         findings.push(clock(remembered.as_ref(), &self.session_file));
         findings.push(network(&self.network.borrow(), *self.portal.borrow()));
-        let servers = servers(&self.settings, remembered.as_ref());
-        for server in &servers {
-            findings.push(reach(server).await);
+        let places = places(&self.transports, &self.settings, remembered.as_ref());
+        for place in &places {
+            findings.extend(reach(place).await);
         }
         if probe_broker {
-            findings.extend(broker(&servers, remembered.as_ref()).await);
+            findings.extend(broker(&places, remembered.as_ref()).await);
         }
         findings
     }
@@ -146,10 +148,23 @@ fn network(view: &View, portal: bool) -> Finding {
 }
 
 /// The servers that would be dialled.
-pub(super) fn servers(settings: &Settings, remembered: Option<&Remembered>) -> Vec<Server> {
-    let own = remembered.and_then(|remembered| settings.app_servers.get(&remembered.app_key));
+pub(super) fn places(
+    transports: &Arc<Transports>,
+    settings: &Settings,
+    remembered: Option<&Remembered>,
+) -> Vec<Place> {
+    let app_key = remembered.map(|remembered| &remembered.app_key);
+    let own = app_key.and_then(|app_key| settings.app_servers.get(app_key));
     let list = own.or(settings.default_servers.as_ref());
-    list.map(|list| list.servers.clone()).unwrap_or_default()
+    let servers = list.map(|list| list.servers.clone()).unwrap_or_default();
+    servers
+        .into_iter()
+        .map(|server| Place {
+            transports: Arc::clone(transports),
+            app_key: app_key.cloned(),
+            server,
+        })
+        .collect()
 }
 
 /// `full`: why what comes in cannot be stored.
@@ -340,26 +355,72 @@ pub(super) fn token(remembered: Option<&Remembered>) -> Finding {
     )
 }
 
-pub(super) async fn reach(server: &Server) -> Finding {
-    match probe::reach(server).await {
-        Ok(()) => finding("server", Verdict::Ok, format!("{server} can be reached"), ""),
-        Err(fault) => finding(
-            "server",
-            Verdict::Failed,
-            fault.text,
-            "Check the address in the configuration, and whether the server runs.",
+/// Whether a server can be reached, and how long its certificate is good.
+pub(super) async fn reach(place: &Place) -> Vec<Finding> {
+    let server = &place.server;
+    match probe::reach(place).await {
+        Ok(reached) => {
+            let way = match &reached.proxy {
+                Some(proxy) => format!(" through the proxy {proxy}"),
+                None => String::new(),
+            };
+            let text = format!("{server} can be reached{way}");
+            let mut findings = vec![finding("server", Verdict::Ok, text, "")];
+            findings.extend(reached.validity.map(|validity| certificate(server, validity)));
+            findings
+        }
+        Err(unreached) => {
+            let mend = unreached.why.mend();
+            vec![finding(
+                "server",
+                Verdict::Failed,
+                unreached.to_string(),
+                sentence(&mend),
+            )]
+        }
+    }
+}
+
+fn certificate(server: &Server, validity: Validity) -> Finding {
+    let name = "server.certificate";
+    let days = EXPIRES_SOON.as_secs() / (24 * 60 * 60);
+    match validity {
+        Validity::Long => finding(
+            name,
+            Verdict::Ok,
+            format!("{server} has a certificate that is good for {days} days at least"),
+            "",
+        ),
+        Validity::Until(seconds) => finding(
+            name,
+            Verdict::Warning,
+            format!("the certificate of {server} expires {}", shown_time(seconds)),
+            "The server needs a new one by then: after it nobody connects.",
         ),
     }
 }
 
-async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Finding> {
+/// A mend as a sentence of its own.
+fn sentence(mend: &str) -> String {
+    let mut chars = mend.chars();
+    let first = chars.next().map(|first| first.to_uppercase());
+    let end = if mend.ends_with('?') { "" } else { "." };
+    first
+        .into_iter()
+        .flatten()
+        .chain(chars)
+        .chain(end.chars())
+        .collect()
+}
+
+async fn broker(places: &[Place], remembered: Option<&Remembered>) -> Vec<Finding> {
     let skipped = |why: &str| {
         vec![
             finding("broker.client_id", Verdict::Skipped, why, "Connect first."),
             finding("broker.topics", Verdict::Skipped, why, "Connect first."),
         ]
     };
-    let Some(server) = servers.first() else {
+    let Some(place) = places.first() else {
         return skipped("no server is configured");
     };
     let account = remembered.and_then(Remembered::account);
@@ -367,7 +428,8 @@ async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Find
     let (Some(account), Some(token)) = (account, token) else {
         return skipped("there is no account and token to try with");
     };
-    let mut findings = vec![match probe::foreign_client_id(server, &account, token).await {
+    let server = &place.server;
+    let mut findings = vec![match probe::foreign_client_id(place, &account, token).await {
         Ok(Answer::Refused(words)) => finding(
             "broker.client_id",
             Verdict::Ok,
@@ -389,7 +451,7 @@ async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Find
         ),
         Err(fault) => finding("broker.client_id", Verdict::Skipped, fault.text, ""),
     }];
-    match probe::forbidden_topics(server, &account, token).await {
+    match probe::forbidden_topics(place, &account, token).await {
         Err(fault) => findings.push(finding("broker.topics", Verdict::Skipped, fault.text, "")),
         Ok(attempts) => findings.extend(attempts.into_iter().map(|attempt| {
             let about = format!("{}, {}", attempt.what, attempt.topic);

@@ -5,9 +5,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::doctor::{self, finding};
-use super::rows;
+use super::{rows, start};
 use crate::config::Settings;
 use crate::paths::{PathError, Paths, check_directory};
 use crate::rpc::{Finding, Verdict};
@@ -30,8 +31,9 @@ pub async fn examine(paths: &Paths, settings: &Settings) -> Vec<Finding> {
     findings.extend(doctor::store_findings(&check, None));
     findings.push(doctor::token(remembered.as_ref()));
     findings.push(doctor::clock(remembered.as_ref(), &paths.session_file));
-    for server in doctor::servers(settings, remembered.as_ref()) {
-        findings.push(doctor::reach(&server).await);
+    let transports = Arc::new(settings.transports(start::variable));
+    for place in doctor::places(&transports, settings, remembered.as_ref()) {
+        findings.extend(doctor::reach(&place).await);
     }
     findings
 }

@@ -87,11 +87,13 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
     let (link, commands) = link::Handle::new();
     let (views, news) = (network::watch(), system_bus::listen());
     let portal = news.portal.clone();
+    let transports = Arc::new(settings.transports(start::variable));
     let driver = Driver::new(
         core,
         rows.clone(),
         Arc::clone(&hub),
         device,
+        Arc::clone(&transports),
         commands,
         Surroundings::new(views.clone(), news),
     )
@@ -117,6 +119,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         allow: settings.allow.clone(),
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
+            transports,
             rows,
             data_dir: paths.data_dir.clone(),
             session_file: paths.session_file.clone(),

@@ -28,7 +28,6 @@ use self::messages::GroupChange;
 use self::surroundings::Stir;
 pub use self::surroundings::Surroundings;
 use super::connection::{Connection, Happening, Up};
-use super::dial::Reached;
 use super::handle::Command;
 use super::inbox::{Inbox, Outcome};
 use super::outbox::{Outbox, Progress};
@@ -38,6 +37,7 @@ use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
 use crate::network::View;
 use crate::store::rows::Group;
+use crate::transport::{Reached, Transports};
 
 /// How long the end waits until the store knows what the server has taken.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -48,6 +48,7 @@ pub struct Driver<V> {
     vault: Arc<V>,
     hub: Arc<Hub>,
     device: Device,
+    transports: Arc<Transports>,
     /// `None`: every handle is gone.
     commands: Option<mpsc::Receiver<Command>>,
     alarm: Alarm,
@@ -113,6 +114,7 @@ impl<V: Vault> Driver<V> {
         vault: V,
         hub: Arc<Hub>,
         device: Device,
+        transports: Arc<Transports>,
         commands: mpsc::Receiver<Command>,
         surroundings: Surroundings,
     ) -> io::Result<Self> {
@@ -122,6 +124,7 @@ impl<V: Vault> Driver<V> {
             vault: Arc::new(vault),
             hub,
             device,
+            transports,
             commands: Some(commands),
             alarm: Alarm::new()?,
             sleep: SleepWatch::new(),
@@ -354,7 +357,7 @@ impl<V: Vault> Driver<V> {
             }
             Action::Dial(dial) => {
                 tracing::debug!(server = %dial.server, epoch = dial.epoch.0, "dialing");
-                self.connection.dial(dial);
+                self.connection.dial(dial, &self.transports);
             }
             Action::Login { epoch } => {
                 if let Some(session) = self.connection.session(epoch) {
@@ -401,17 +404,23 @@ impl<V: Vault> Driver<V> {
                 }
                 self.tell_session();
             }
-            Happening::Closed => self.connection.closed(),
+            Happening::Closed => self.connection.closed(&self.transports),
         }
     }
 
     fn dialed(&mut self, result: Result<Reached, Fault>) {
-        let Connection::Dialing { dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
+        let Connection::Dialing { mut dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
         else {
             return;
         };
         let epoch = dial.epoch;
         let opened = result.and_then(|reached| {
+            if reached.server != dial.server {
+                dial.server = reached.server.clone();
+                let server = reached.server.clone();
+                let event = LinkEvent::Reached { server };
+                self.tell(Input::Link { epoch, event });
+            }
             let groups = self.groups.keys().cloned().collect();
             let session = Session::open(&dial, self.device.clone(), groups)?;
             Ok(Up::new(epoch, session, reached))

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod bytes_of;
 mod connection;
-mod dial;
 mod driver;
 mod envelope;
 #[cfg(test)]

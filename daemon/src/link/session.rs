@@ -26,6 +26,7 @@ use super::frame::Violation;
 use super::wire::{Connect, Message, Packet, PacketId, Publish, Unsent, Wire, Words};
 use super::words;
 use crate::store::rows::Arrival;
+use crate::transport;
 
 /// Who we are in every login, whatever the account.
 #[derive(Clone)]
@@ -254,6 +255,14 @@ impl Session {
             return;
         }
         let begin = self.told.len();
+        if self.terms.is_none()
+            && let Some(spoken) = transport::other_protocol(input)
+        {
+            self.fail(Fault {
+                kind: FaultKind::Protocol,
+                text: format!("{}: {spoken}", self.server),
+            });
+        }
         while !self.over {
             let result = match self.wire.receive(input, &mut self.output) {
                 Ok(None) => break,
@@ -290,10 +299,7 @@ impl Session {
 
     /// Reading or writing failed.
     pub(super) fn broken(&mut self, error: &std::io::Error) {
-        let fault = Fault {
-            kind: FaultKind::Io,
-            text: format!("the connection to {} broke: {error}", self.server),
-        };
+        let fault = transport::broken(&self.server, error);
         self.fail(fault);
     }
 

@@ -1,5 +1,6 @@
 //! From the wish to the dial.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use imd_proto::code::Code;
@@ -71,18 +72,20 @@ impl Core {
         self.dial(now);
     }
 
-    /// Where the next dial goes: with nothing but loopback up, to a server on this machine if there is one.
-    pub(super) fn next_server<'a>(&'a self, target: &'a Target) -> Option<&'a Server> {
+    /// Where the next dial goes, best first: with nothing but loopback up, to the servers on this machine if there
+    /// are some.
+    pub(super) fn candidates(&self, target: &Target) -> VecDeque<Server> {
         if let Some(redirect) = &target.redirect {
-            return Some(&redirect.server);
+            return VecDeque::from([redirect.server.clone()]);
         }
         let servers = self.config.servers.of(&target.app_key);
-        let turn = target.next_server.checked_rem(servers.len()).unwrap_or_default();
-        let in_turn = || servers.iter().cycle().skip(turn).take(servers.len());
-        match self.network {
-            Network::Available => in_turn().next(),
-            Network::Unavailable => in_turn().find(|server| server.is_local()).or(in_turn().next()),
+        let next = target.next_server.checked_rem(servers.len()).unwrap_or_default();
+        let (before, from) = servers.split_at(next);
+        let mut candidates: VecDeque<Server> = from.iter().chain(before).cloned().collect();
+        if self.network == Network::Unavailable && candidates.iter().any(Server::is_local) {
+            candidates.retain(Server::is_local);
         }
+        candidates
     }
 
     /// The attempt that is under way dials, if there is a network.
@@ -94,7 +97,8 @@ impl Core {
         }
         let epoch = self.next_epoch();
         let Want::On(target) = &self.want else { return };
-        let Some(server) = self.next_server(target).cloned() else {
+        let mut candidates = self.candidates(target);
+        let Some(server) = candidates.pop_front() else {
             let text = self.config.servers.missing.clone();
             self.end(&Refusal {
                 code: Code::IMD_NO_SERVER,
@@ -125,7 +129,9 @@ impl Core {
         self.reason = format!("connecting to {server}, attempt {}", target.attempt);
         let dial = Dial {
             epoch,
+            app_key: target.app_key.clone(),
             server: server.clone(),
+            others: candidates.into(),
             protocol: target.protocol,
             client_id,
             identity,
@@ -143,13 +149,27 @@ impl Core {
         self.push(Action::Dial(Box::new(dial)));
     }
 
+    /// Not the first of the servers has answered, but this one: the next attempt begins with it.
+    pub(super) fn reached(&mut self, server: Server) {
+        let (Want::On(target), Link::Dialing { .. }) = (&mut self.want, &self.link) else {
+            return;
+        };
+        let servers = self.config.servers.of(&target.app_key);
+        if let Some(position) = servers.iter().position(|known| *known == server) {
+            target.next_server = position;
+        }
+        self.reason = format!("connecting to {server}, attempt {}", target.attempt);
+        self.server = Some(server);
+    }
+
     pub(super) fn handle_erasing(&mut self, event: &LinkEvent) {
         match event {
             LinkEvent::Accepted(_) => self.hang_up(HangUp::KeepSession),
             LinkEvent::Refused(_) | LinkEvent::ServerDisconnect(_) | LinkEvent::Failed(_) => {
                 self.link = Link::Idle
             }
-            LinkEvent::LoggedIn
+            LinkEvent::Reached { .. }
+            | LinkEvent::LoggedIn
             | LinkEvent::LoginRefused { .. }
             | LinkEvent::GroupRefused { .. }
             | LinkEvent::MarkerFound { .. }
@@ -167,7 +187,9 @@ impl Core {
         let epoch = self.next_epoch();
         let dial = Dial {
             epoch,
+            app_key: target.app_key.clone(),
             server,
+            others: Vec::new(),
             protocol: target.protocol,
             client_id: client_id(&self.config, &account),
             identity: Identity::Known(account),

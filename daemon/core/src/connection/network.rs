@@ -104,7 +104,11 @@ impl Core {
         let Want::On(target) = &self.want else {
             return false;
         };
-        self.network == Network::Unavailable && self.next_server(target).is_some_and(|next| !next.is_local())
+        self.network == Network::Unavailable
+            && self
+                .candidates(target)
+                .front()
+                .is_some_and(|next| !next.is_local())
     }
 
     /// The network is gone. A session stays until it is found dead.

@@ -124,7 +124,8 @@ fn cause(input: &Input, due: Option<WakeUp>) -> Cause {
             {
                 Cause::Moved
             }
-            LinkEvent::Accepted(_)
+            LinkEvent::Reached { .. }
+            | LinkEvent::Accepted(_)
             | LinkEvent::Refused(_)
             | LinkEvent::LoginRefused { .. }
             | LinkEvent::ServerDisconnect(_) => Cause::Verdict,

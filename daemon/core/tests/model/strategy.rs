@@ -81,6 +81,7 @@ pub(crate) fn rare_days() -> Vec<Vec<Transition>> {
 }
 
 const WELL: Reply = Reply {
+    fellow: false,
     dialing: Connack::Honest {
         names: true,
         session_present: true,
@@ -223,11 +224,14 @@ fn span() -> impl Strategy<Value = Duration> {
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
-    (connack(), login_step(), online_step()).prop_map(|(dialing, logging_in, online)| Reply {
-        dialing,
-        logging_in,
-        online,
-    })
+    (any::<bool>(), connack(), login_step(), online_step()).prop_map(
+        |(fellow, dialing, logging_in, online)| Reply {
+            fellow,
+            dialing,
+            logging_in,
+            online,
+        },
+    )
 }
 
 fn connack() -> impl Strategy<Value = Connack> {
@@ -259,13 +263,15 @@ fn connack() -> impl Strategy<Value = Connack> {
     ]
 }
 
-const FAULTS: [FaultKind; 6] = [
+const FAULTS: [FaultKind; 8] = [
     FaultKind::NameNotResolved,
     FaultKind::ConnectionRefused,
     FaultKind::Unreachable,
     FaultKind::BareEof,
     FaultKind::Io,
     FaultKind::Protocol,
+    FaultKind::Certificate,
+    FaultKind::Tls,
 ];
 
 fn words(reason: u8) -> Words {

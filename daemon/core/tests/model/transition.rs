@@ -216,6 +216,8 @@ fn base64(text: &str) -> String {
 /// What the server does next, for each thing a link may wait for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply {
+    /// Not the first of the servers that are dialled answers, but the next one.
+    pub(crate) fellow: bool,
     pub(crate) dialing: Connack,
     pub(crate) logging_in: LoginStep,
     pub(crate) online: OnlineStep,

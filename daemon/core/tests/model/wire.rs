@@ -48,6 +48,11 @@ impl Model {
         }
         let now = self.now.boot;
         match event {
+            LinkEvent::Reached { server } => {
+                if let Some(link) = self.link.as_mut() {
+                    link.dial.server = server.clone();
+                }
+            }
             LinkEvent::Accepted(accepted) => self.accepted(accepted),
             LinkEvent::Refused(words) => {
                 let Some(link) = self.link.as_ref() else { return };
@@ -101,7 +106,8 @@ impl Model {
         match event {
             LinkEvent::Accepted(_) => self.close(Need::Must, ANY.to_vec()),
             LinkEvent::Refused(_) | LinkEvent::ServerDisconnect(_) | LinkEvent::Failed(_) => self.link = None,
-            LinkEvent::LoggedIn
+            LinkEvent::Reached { .. }
+            | LinkEvent::LoggedIn
             | LinkEvent::LoginRefused { .. }
             | LinkEvent::GroupRefused { .. }
             | LinkEvent::MarkerFound { .. }

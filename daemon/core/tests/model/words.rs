@@ -49,7 +49,8 @@ fn request_words(request: &Request) -> String {
 
 fn event_words(event: &LinkEvent) -> String {
     match event {
-        LinkEvent::Accepted(_)
+        LinkEvent::Reached { .. }
+        | LinkEvent::Accepted(_)
         | LinkEvent::Refused(_)
         | LinkEvent::LoggedIn
         | LinkEvent::LoginRefused { .. }
@@ -94,9 +95,9 @@ pub(crate) fn action(action: &Action) -> String {
                 Identity::Discover => "whoever the token names".to_owned(),
             };
             format!(
-                "Dial {:?} {} {:?} as {who}, client id {}, with {:?}, clean {}",
+                "Dial {:?} {:?} {:?} as {who}, client id {}, with {:?}, clean {}",
                 dial.epoch,
-                dial.server,
+                [std::slice::from_ref(&dial.server), dial.others.as_slice()].concat(),
                 dial.protocol,
                 dial.client_id,
                 Secret::of(&dial.token),

@@ -186,6 +186,9 @@ impl Imd {
         }
         let beside = vec![server("away.example"), server("127.0.0.1")];
         servers.by_app.insert(AppKey::parse("beside").unwrap(), beside);
+        let key = AppKey::parse("several").unwrap();
+        let several = ["first.example", "second.example", "third.example"];
+        servers.by_app.insert(key, several.map(server).to_vec());
         let config = Config {
             servers,
             device_class: DeviceClass::default(),

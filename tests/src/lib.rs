@@ -5,6 +5,7 @@
 //! | [`daemon`], [`home`] | the real `imd` and `imctl`, each test in directories of its own |
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
+//! | [`front`], [`certificates`] | TLS, WebSockets and proxies before a broker |
 //! | [`lab`] | a network of its own: machines, cables, a router |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
 //! | [`supervisor`] | a service manager that does what systemd does |
@@ -25,7 +26,9 @@
 )]
 #![expect(clippy::print_stderr, reason = "a failing test shows the logs")]
 
+pub mod certificates;
 pub mod daemon;
+pub mod front;
 pub mod gate;
 pub mod home;
 pub mod imports;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use imd_core::account::{Account, DeviceClass, InstallationId};
 use imd_core::io::{Dial, Fault, FaultKind, HangUp, Identity, LinkEvent};
-use imd_core::server::Server;
+use imd_core::server::{Server, Transport};
 use imd_core::time::{BootTime, Now};
 
 use self::login::{Filter, Login, own_channel};
@@ -291,7 +291,11 @@ impl Session {
         } else {
             Fault {
                 kind: FaultKind::BareEof,
-                text: format!("{} closed the connection without a word", self.server),
+                text: format!(
+                    "{} closed the connection without a word{}",
+                    self.server,
+                    self.unanswered()
+                ),
             }
         };
         self.fail(fault);
@@ -299,8 +303,18 @@ impl Session {
 
     /// Reading or writing failed.
     pub(super) fn broken(&mut self, error: &std::io::Error) {
-        let fault = transport::broken(&self.server, error);
+        let mut fault = transport::broken(&self.server, error);
+        fault.text.push_str(self.unanswered());
         self.fail(fault);
+    }
+
+    /// What an end before the first answer may mean, where nothing is encrypted.
+    fn unanswered(&self) -> &'static str {
+        match (self.terms, self.server.transport) {
+            (None, Transport::Tcp) => "; does it encrypt there? Then it is mqtts://",
+            (None, Transport::WebSocket) => "; does it encrypt there? Then it is wss://",
+            (Some(_), _) | (None, Transport::Tls | Transport::WebSocketTls) => "",
+        }
     }
 
     /// What came could not be stored, and only a fresh connection makes the server send it again.

@@ -9,9 +9,9 @@ use imd_core::account::AppKey;
 use imd_core::io::{Fault, FaultKind};
 use imd_core::server::{Server, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::prompt::Prompt;
 use super::proxy::{self, Environment, Proxy, ProxyError};
 use super::race::race;
 use super::tcp::{self, LastGood, TcpError};
@@ -162,7 +162,7 @@ impl Transports {
         dead_after: Duration,
     ) -> Result<Reached, DialError> {
         let (tcp, proxy) = self.tcp(server, dead_after).await?;
-        let source = tcp.local_addr().ok().map(|address| address.ip());
+        let source = tcp.0.local_addr().ok().map(|address| address.ip());
         let (stream, validity): (Stream, _) = match server.transport {
             Transport::Tcp => (Box::new(tcp), None),
             Transport::WebSocket => (Box::new(websocket(server, tcp).await?), None),
@@ -196,14 +196,14 @@ impl Transports {
         &self,
         server: &Server,
         dead_after: Duration,
-    ) -> Result<(TcpStream, Option<&Proxy>), DialError> {
+    ) -> Result<(Prompt, Option<&Proxy>), DialError> {
         let proxy = match &self.proxy {
             Some(proxy) => Some(proxy),
             None => self.environment.proxy_for(server)?,
         };
         let Some(proxy) = proxy else {
             let tcp = tcp::connect(&server.host, server.port, dead_after, &self.last_good).await?;
-            return Ok((tcp, None));
+            return Ok((Prompt(tcp), None));
         };
         let mut tcp = tcp::connect(proxy.host(), proxy.port(), dead_after, &self.last_good)
             .await
@@ -211,7 +211,7 @@ impl Transports {
         timeout(STAGE, proxy::tunnel(proxy, &server.host, server.port, &mut tcp))
             .await
             .map_err(|_| ProxyError::Silent)??;
-        Ok((tcp, Some(proxy)))
+        Ok((Prompt(tcp), Some(proxy)))
     }
 }
 

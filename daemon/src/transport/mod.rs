@@ -3,6 +3,7 @@
 //! | file | stage |
 //! |---|---|
 //! | `tcp.rs`, `race.rs` | a name's addresses, tried as RFC 8305 says |
+//! | `prompt.rs` | TCP that acknowledges at once |
 //! | `proxy/` | through SOCKS5 or HTTP CONNECT |
 //! | `tls/` | whom we trust and who we are |
 //! | `websocket.rs` | MQTT in a WebSocket's messages |
@@ -10,6 +11,7 @@
 
 mod dial;
 mod files;
+mod prompt;
 mod proxy;
 mod race;
 mod tcp;

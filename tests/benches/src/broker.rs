@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use imd_tests::port::free_port;
@@ -45,18 +45,7 @@ impl Broker {
         fs::write(path("passwords"), passwords).expect("the broker's directory can be written");
         run(program("mosquitto_passwd").arg("-U").arg(path("passwords")), b"").expect_code(0);
         fs::copy(root().join("tests/mosquitto/acl"), path("acl")).expect("the access rules can be copied");
-        let mut openssl = Command::new("openssl");
-        openssl.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-        ]);
-        openssl.args(["-nodes", "-days", "2", "-subj", "/CN=localhost"]);
-        openssl.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"]);
-        run(openssl.arg(path("key.pem")).arg("-out").arg(path("ca.pem")), b"").expect_code(0);
+        certificates(directory.path());
 
         let (port, tls_port) = (free_port(), free_port());
         let file = root().join("tests/mosquitto/mosquitto.conf");
@@ -65,7 +54,7 @@ impl Broker {
         let _ = write!(
             text,
             "log_dest stderr\nlog_type information\nlog_type notice\nlog_type warning\nlog_type error\nuser root\n\
-             listener {tls_port} 127.0.0.1\ncertfile ca.pem\nkeyfile key.pem\n"
+             listener {tls_port} 127.0.0.1\ncertfile server.pem\nkeyfile key.pem\n"
         );
         fs::write(path("mosquitto.conf"), text).expect("the broker's directory can be written");
         let log = fs::File::create(path("log")).expect("a log can be written");
@@ -157,6 +146,22 @@ impl Broker {
             })
             .count()
     }
+}
+
+/// Makes an authority and a certificate of it for this machine: a client does not take an authority's own.
+fn certificates(directory: &Path) {
+    let openssl = |arguments: &str| {
+        let words = arguments.split(' ');
+        run(Command::new("openssl").current_dir(directory).args(words), b"").expect_code(0);
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    openssl(&format!(
+        "req -x509 {key} -subj /CN=authority -keyout ca-key.pem -out ca.pem"
+    ));
+    openssl(&format!(
+        "req -x509 {key} -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+         -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey ca-key.pem -keyout key.pem -out server.pem"
+    ));
 }
 
 /// Debian puts the broker where a user's PATH does not look.

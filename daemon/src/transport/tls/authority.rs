@@ -63,12 +63,13 @@ impl Authority {
     /// A server with a certificate for these names.
     pub(in crate::transport) fn server(&self, names: &[&str], days: Days) -> ServerConfig {
         let (certificate, key) = self.sign(names, days);
-        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap()
+        showing(certificate, key)
+    }
+
+    /// A server that shows the authority's own certificate.
+    pub(in crate::transport) fn as_a_server(&self) -> ServerConfig {
+        let key = PrivatePkcs8KeyDer::from(self.issuer.key().serialize_der());
+        showing(self.issuer.der().clone(), key.into())
     }
 
     /// A server that wants to see one of this authority's certificates.
@@ -102,6 +103,31 @@ impl Authority {
             key: write("client.key", pem("PRIVATE KEY", key.secret_der())),
         }
     }
+}
+
+fn showing(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> ServerConfig {
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap()
+}
+
+/// A server whose certificate nobody else has signed, and what trusts it.
+pub(in crate::transport) fn self_signed(name: &str, dir: &Path) -> (ServerConfig, TlsFiles) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = params(&[name], A_YEAR);
+    params.is_ca = IsCa::ExplicitNoCa;
+    let certificate = params.self_signed(&key).unwrap();
+    let path = dir.join("self-signed.pem");
+    fs::write(&path, pem("CERTIFICATE", certificate.der())).unwrap();
+    let files = TlsFiles {
+        ca_file: Some(path),
+        ..TlsFiles::default()
+    };
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    (showing(certificate.der().clone(), key.into()), files)
 }
 
 pub(in crate::transport) fn acceptor(config: ServerConfig) -> TlsAcceptor {

@@ -135,6 +135,32 @@ async fn a_certificate_of_a_stranger_is_told_with_who_is_trusted() {
 }
 
 #[tokio::test]
+async fn an_authority_s_own_certificate_is_no_server_s_and_a_self_signed_one_is_trusted_by_its_file() {
+    let given = Given::new();
+    let client = TlsClient::new(given.trusting());
+    let itself = given.authority.as_a_server();
+    let error = meet(&client, &[], itself).await.unwrap_err();
+    assert_eq!(error, TlsError::AuthorityItself);
+
+    let dir = tempfile::tempdir().unwrap();
+    let (server, files) = authority::self_signed(NAME, dir.path());
+    assert_eq!(
+        meet(&TlsClient::new(files), &[], server).await,
+        Ok(Validity::Long)
+    );
+}
+
+#[tokio::test]
+async fn an_authority_that_was_made_anew_under_its_old_name_is_told_as_such() {
+    let given = Given::new();
+    let client = TlsClient::new(given.trusting());
+    let anew = Authority::new("ours").server(&[NAME], A_YEAR);
+    let error = meet(&client, &[], anew).await.unwrap_err();
+    assert!(matches!(error, TlsError::OtherKey { .. }), "{error:?}");
+    assert!(error.mend().contains("ca_file"), "{}", error.mend());
+}
+
+#[tokio::test]
 async fn a_new_authority_in_the_file_is_trusted_without_a_restart() {
     let given = Given::new();
     let client = TlsClient::new(given.trusting());
@@ -304,6 +330,10 @@ fn each_fault_has_a_text_of_its_own() {
         TlsError::UnknownAuthority {
             trusted: "x".to_owned(),
         },
+        TlsError::OtherKey {
+            trusted: "x".to_owned(),
+        },
+        TlsError::AuthorityItself,
         TlsError::BadCertificate("x".to_owned()),
         TlsError::TooOld,
         TlsError::NotTls,

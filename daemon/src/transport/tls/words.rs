@@ -29,6 +29,12 @@ pub enum TlsError {
     },
     #[error("the server's certificate comes from an authority that is not trusted ({trusted} are)")]
     UnknownAuthority { trusted: String },
+    #[error(
+        "the server's certificate comes from an authority that has a trusted one's name and another key ({trusted} are trusted)"
+    )]
+    OtherKey { trusted: String },
+    #[error("the server's certificate is that of an authority, which no server may show")]
+    AuthorityItself,
     #[error("the server's certificate cannot be accepted: {0}")]
     BadCertificate(String),
     /// It speaks TLS 1.1 at most.
@@ -97,6 +103,10 @@ impl TlsError {
     )]
     fn of_certificate(error: &CertificateError, files: &TlsFiles) -> Self {
         let seconds = |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let trusted = || match &files.ca_file {
+            Some(path) => format!("those in {}", path.display()),
+            None => "those of the system".to_owned(),
+        };
         match error {
             CertificateError::ExpiredContext { not_after, .. } => Self::Expired {
                 not_after: seconds(not_after),
@@ -108,12 +118,13 @@ impl TlsError {
                 expected: expected.to_str().into_owned(),
                 presented: presented.clone(),
             },
-            CertificateError::UnknownIssuer => Self::UnknownAuthority {
-                trusted: match &files.ca_file {
-                    Some(path) => format!("those in {}", path.display()),
-                    None => "those of the system".to_owned(),
-                },
-            },
+            CertificateError::UnknownIssuer => Self::UnknownAuthority { trusted: trusted() },
+            CertificateError::Other(other)
+                if matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity)) =>
+            {
+                Self::AuthorityItself
+            }
+            CertificateError::BadSignature => Self::OtherKey { trusted: trusted() },
             other => Self::BadCertificate(other.to_string()),
         }
     }
@@ -150,6 +161,8 @@ impl TlsError {
             | Self::NotYetValid { .. }
             | Self::WrongName { .. }
             | Self::UnknownAuthority { .. }
+            | Self::OtherKey { .. }
+            | Self::AuthorityItself
             | Self::BadCertificate(_) => FaultKind::Certificate,
             Self::File(_)
             | Self::NoAuthorities
@@ -186,6 +199,10 @@ impl TlsError {
             Self::WrongName { .. } => "write the server as its certificate names it, or give it another one",
             Self::UnknownAuthority { .. } => {
                 "if the server is your own, name the authority's PEM file with ca_file under [server]"
+            }
+            Self::OtherKey { .. } => "if the authority has been made anew, put the new one into ca_file",
+            Self::AuthorityItself => {
+                "let it sign one for the server; or make a self-signed one with basicConstraints=critical,CA:FALSE"
             }
             Self::BadCertificate(_) => "the server needs another certificate",
             Self::TooOld => "update the server: older versions of TLS are broken",

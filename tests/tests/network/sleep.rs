@@ -3,7 +3,6 @@
 use imd_tests::daemon::{Daemon, config};
 use imd_tests::mosquitto::Mosquitto;
 use imd_tests::system_bus::SystemBus;
-use imd_tests::token;
 use imd_tests::wait::{SOON, eventually, when};
 
 const BUS: &str = "DBUS_SYSTEM_BUS_ADDRESS";
@@ -87,7 +86,7 @@ fn without_a_bus_nothing_is_missed_and_nothing_is_said() {
     let broker = Mosquitto::start();
     let nowhere = [(BUS, "unix:path=/nonexistent/bus")];
     let daemon = Daemon::with(&config(&broker.url(), ""), &nowhere);
-    daemon.connect("alice", &token::of("alice"));
+    daemon.connect("alice", &broker.token("alice"));
     let said: Vec<_> = daemon
         .log()
         .lines()

@@ -146,6 +146,8 @@ pub struct ConnectRequest {
     pub time_limit: Option<Duration>,
     /// The client heard onDatabaseOpened of this connect from an earlier run of the daemon.
     pub database_opened_seen: bool,
+    /// It had succeeded at an earlier run of the daemon, and is no new wish of the app: it gives way to an end.
+    pub resumes: bool,
 }
 
 /// Whether there is a way to the outside.

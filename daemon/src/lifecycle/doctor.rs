@@ -27,6 +27,9 @@ const CLOCK_TOLERANCE: i64 = 300;
 /// A disk with less than this is about to stop the store.
 const LITTLE_DISK: u64 = 100 * 1024 * 1024;
 
+/// With less than this nothing can be stored.
+const NO_DISK: u64 = 1024 * 1024;
+
 /// Knows the parts that rpc does not.
 pub(super) struct Doctor {
     pub(super) settings: Arc<Settings>,
@@ -81,7 +84,7 @@ impl Doctor {
         let apps = settings.app_servers.len();
         match (&settings.default_servers, apps) {
             (None, 0) => finding(
-                "config",
+                "config.servers",
                 Verdict::Failed,
                 format!(
                     "no server is configured ({file} {})",
@@ -96,13 +99,13 @@ impl Doctor {
                 ),
             ),
             (None, apps) => finding(
-                "config",
+                "config.servers",
                 Verdict::Ok,
                 format!("{apps} App Keys have servers of their own"),
                 "",
             ),
             (Some(list), apps) => finding(
-                "config",
+                "config.servers",
                 Verdict::Ok,
                 format!(
                     "servers: {} (from {}); App Keys with servers of their own: {apps}",
@@ -188,6 +191,12 @@ fn disk(check: &AccountCheck, full: Option<String>) -> Finding {
             Verdict::Skipped,
             format!("the file system of {dir} does not say how full it is"),
             "",
+        ),
+        Some(free) if free < NO_DISK => finding(
+            "disk",
+            Verdict::Failed,
+            format!("the file system of {dir} is full: {free} bytes are free"),
+            MEND,
         ),
         Some(free) if free < LITTLE_DISK => finding(
             "disk",
@@ -470,4 +479,26 @@ async fn broker(places: &[Place], remembered: Option<&Remembered>) -> Vec<Findin
         })),
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_a_failure_and_one_with_little_a_warning() {
+        for (free, verdict) in [
+            (0, Verdict::Failed),
+            (NO_DISK - 1, Verdict::Failed),
+            (NO_DISK, Verdict::Warning),
+            (LITTLE_DISK, Verdict::Ok),
+        ] {
+            let check = AccountCheck {
+                data_dir: "/data".into(),
+                free_disk: Some(free),
+                account: None,
+            };
+            assert_eq!(disk(&check, None).verdict, verdict, "{free}");
+        }
+    }
 }

@@ -313,6 +313,7 @@ impl Core {
                     code,
                     app_key: Some(remembered.app_key.clone()),
                     user_id: remembered.user_id.clone(),
+                    signed_out: None,
                 });
             }
         }
@@ -361,6 +362,7 @@ impl Core {
                     code: Some(code),
                     app_key,
                     user_id,
+                    signed_out: None,
                 });
                 self.link = Link::Idle;
                 self.reason = failure.text;

@@ -15,7 +15,7 @@ pub(crate) enum Transition {
     Init(App, Key),
     Connect(Wish),
     /// The library issues its last connect once more, as after a re-bind. `honest`: it says truly whether
-    /// it heard onDatabaseOpened; else it says that it did not.
+    /// it heard onDatabaseOpened, and that it had its outcome; else it says neither.
     Reissue {
         app: App,
         honest: bool,

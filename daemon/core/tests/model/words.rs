@@ -33,7 +33,7 @@ fn request_words(request: &Request) -> String {
     match request {
         Request::Init { instance, app_key } => format!("Init {} {app_key}", instance.0),
         Request::Connect(request) => format!(
-            "Connect {}/{} with {:?}, user {:?}, limit {:?}, one-call {:?}, seen {}",
+            "Connect {}/{} with {:?}, user {:?}, limit {:?}, one-call {:?}, seen {}, resumes {}",
             request.key.instance.0,
             request.key.connect.0,
             Secret::of(&request.token),
@@ -41,6 +41,7 @@ fn request_words(request: &Request) -> String {
             request.time_limit,
             request.app_key,
             request.database_opened_seen,
+            request.resumes,
         ),
         Request::Disconnect { by } => format!("Disconnect by {by}"),
         Request::Logout { by } => format!("Logout by {by}"),

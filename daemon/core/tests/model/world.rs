@@ -69,6 +69,10 @@ pub(crate) struct AppConnect {
     pub(crate) done: bool,
     /// Issued once more after its end: its outcome may be told again.
     pub(crate) replay: bool,
+    /// It was told of its success. That it has ended since, the app need not have seen.
+    pub(crate) succeeded: bool,
+    /// It says that it is no new wish of the app.
+    pub(crate) resumes: bool,
 }
 
 fn server(host: &str) -> Server {
@@ -293,9 +297,8 @@ impl World {
             {
                 side.connect = Some(asked);
             }
-            if side.connect.as_ref().is_some_and(|connect| connect.done) {
-                side.connect = None;
-            }
+            let goes_on = |connect: &AppConnect| !connect.done || connect.succeeded;
+            side.connect = side.connect.take().filter(goes_on);
         }
         let remembered = self.model.disk.clone();
         self.input(Input::Start { remembered })?;

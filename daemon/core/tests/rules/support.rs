@@ -54,6 +54,7 @@ pub(crate) struct Wish {
     limit: Option<Duration>,
     id: Option<String>,
     seen: bool,
+    resumes: bool,
     app_key: Option<&'static str>,
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn with(token: &str) -> Wish {
         limit: None,
         id: None,
         seen: false,
+        resumes: false,
         app_key: None,
     }
 }
@@ -93,6 +95,15 @@ impl Wish {
 
     pub(crate) fn database_opened_seen(self) -> Self {
         Self { seen: true, ..self }
+    }
+
+    /// The library's own, for a connect that had succeeded.
+    pub(crate) fn resumed(self) -> Self {
+        Self {
+            resumes: true,
+            seen: true,
+            ..self
+        }
     }
 
     pub(crate) fn one_call(self, app_key: &'static str) -> Self {
@@ -316,6 +327,7 @@ impl Imd {
             user_id: wish.user.map(user),
             time_limit: wish.limit,
             database_opened_seen: wish.seen,
+            resumes: wish.resumes,
         }))
     }
 

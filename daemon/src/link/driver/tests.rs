@@ -132,6 +132,7 @@ fn request(connect_id: &str) -> ConnectRequest {
         user_id: Some(UserId::parse("alice").unwrap()),
         time_limit: None,
         database_opened_seen: false,
+        resumes: false,
     }
 }
 

@@ -112,6 +112,8 @@ pub enum Input {
     Network(Network),
     /// Addresses or routes changed, and there is a network.
     NetworkChanged,
+    /// The machine is about to sleep: the server is told, and nothing is begun.
+    Sleeping,
     /// The machine slept and is awake.
     Resumed,
     /// What comes in cannot be stored, and why, for people to read; `None`: it can again.
@@ -153,7 +155,7 @@ pub struct ConnectRequest {
 pub enum Network {
     /// There is one, or nothing is known against it.
     Available,
-    /// None but loopback, and the server is elsewhere.
+    /// None but loopback: a server on this machine is all that can be reached.
     Unavailable,
 }
 

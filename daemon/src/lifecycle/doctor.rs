@@ -8,6 +8,7 @@ use imd_core::account::Token;
 use imd_core::io::Remembered;
 use imd_core::jwt::Claims;
 use imd_core::server::Server;
+use tokio::sync::watch;
 
 use super::examine;
 use super::rows::StoreRows;
@@ -15,6 +16,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::link::Vault as _;
 use crate::link::probe::{self, Answer, Outcome, Place};
+use crate::network::View;
 use crate::rpc::{Diagnose, Finding, Verdict};
 use crate::store::{AccountCheck, AccountReport, QuickCheck};
 use crate::transport::{EXPIRES_SOON, Transports, Validity, shown_time};
@@ -35,6 +37,9 @@ pub(super) struct Doctor {
     pub(super) rows: StoreRows,
     pub(super) data_dir: PathBuf,
     pub(super) session_file: PathBuf,
+    pub(super) network: watch::Receiver<View>,
+    /// Whether a captive portal holds the network.
+    pub(super) portal: watch::Receiver<bool>,
 }
 
 #[tonic::async_trait]
@@ -46,6 +51,7 @@ impl Diagnose for Doctor {
         let remembered = self.rows.remembered();
         findings.push(token(remembered.as_ref()));
         findings.push(clock(remembered.as_ref(), &self.session_file));
+        findings.push(network(&self.network.borrow(), *self.portal.borrow()));
         let places = places(&self.transports, &self.settings, remembered.as_ref());
         for place in &places {
             findings.extend(reach(place).await);
@@ -125,6 +131,23 @@ impl Doctor {
             }
         }
     }
+}
+
+fn network(view: &View, portal: bool) -> Finding {
+    let (verdict, mend) = if portal {
+        (
+            Verdict::Warning,
+            "NetworkManager says that a captive portal holds it: sign in there with a browser.",
+        )
+    } else if view.is_connected() {
+        (Verdict::Ok, "")
+    } else {
+        (
+            Verdict::Warning,
+            "Connect this machine to a network: only servers on it can be reached.",
+        )
+    };
+    finding("network", verdict, view.to_string(), mend)
 }
 
 /// The servers that would be dialled.

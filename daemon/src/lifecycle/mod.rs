@@ -30,9 +30,11 @@ use self::journal::Journal;
 use self::start::{Started, start};
 use crate::clock;
 use crate::hub::Hub;
-use crate::link::{self, Device, Driver};
+use crate::link::{self, Device, Driver, Surroundings};
 use crate::locks::{HandedOver, ServerSocket};
+use crate::network;
 use crate::rpc::{self, About, Limits, Listening, Services, Stop};
+use crate::system_bus;
 
 /// How a daemon that ran has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         installation,
     };
     let (link, commands) = link::Handle::new();
+    let (views, news) = (network::watch(), system_bus::listen());
+    let portal = news.portal.clone();
     let transports = Arc::new(settings.transports(start::variable));
     let driver = Driver::new(
         core,
@@ -94,6 +98,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         device,
         Arc::clone(&transports),
         commands,
+        Surroundings::new(views.clone(), news),
     )
     .map_err(StartError::Timer)?;
     let driver = tokio::spawn(driver.run(remembered));
@@ -121,6 +126,8 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
             rows,
             data_dir: paths.data_dir.clone(),
             session_file: paths.session_file.clone(),
+            network: views,
+            portal,
         }),
         limits: Limits::default(),
     };

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) enum Connection {
 pub(super) struct Up {
     pub(super) epoch: Epoch,
     pub(super) session: Session,
+    /// The address of ours that it goes out from.
+    pub(super) source: Option<IpAddr>,
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     pub(super) input: BytesMut,
@@ -154,11 +157,12 @@ impl Connection {
 }
 
 impl Up {
-    pub(super) fn new(epoch: Epoch, session: Session, stream: Stream) -> Self {
-        let (reader, writer) = split(stream);
+    pub(super) fn new(epoch: Epoch, session: Session, reached: Reached) -> Self {
+        let (reader, writer) = split(reached.stream);
         Self {
             epoch,
             session,
+            source: reached.source,
             reader,
             writer,
             input: BytesMut::new(),

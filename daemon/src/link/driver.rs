@@ -8,6 +8,7 @@
 
 mod calls;
 mod messages;
+mod surroundings;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -24,6 +25,8 @@ use tokio::time::timeout;
 
 use self::calls::Calls;
 use self::messages::GroupChange;
+use self::surroundings::Stir;
+pub use self::surroundings::Surroundings;
 use super::connection::{Connection, Happening, Up};
 use super::handle::Command;
 use super::inbox::{Inbox, Outcome};
@@ -32,6 +35,7 @@ use super::session::{Device, Session};
 use super::vault::{BoxFuture, Vault};
 use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
+use crate::network::View;
 use crate::store::rows::Group;
 use crate::transport::{Reached, Transports};
 
@@ -49,6 +53,11 @@ pub struct Driver<V> {
     commands: Option<mpsc::Receiver<Command>>,
     alarm: Alarm,
     sleep: SleepWatch,
+    surroundings: Surroundings,
+    /// As seen last.
+    network: View,
+    /// The machine sleeps when this is dropped: when the server has been told.
+    falling_asleep: Option<oneshot::Sender<()>>,
     connection: Connection,
     persisting: Option<BoxFuture<Result<(), String>>>,
     /// Opened one after the other, in the core's order.
@@ -92,6 +101,7 @@ enum Wake {
     Pumped(Progress),
     GroupChanged(Result<(), String>),
     StorageFull(Option<String>),
+    Surroundings(Stir),
 }
 
 impl<V: Vault> Driver<V> {
@@ -106,6 +116,7 @@ impl<V: Vault> Driver<V> {
         device: Device,
         transports: Arc<Transports>,
         commands: mpsc::Receiver<Command>,
+        surroundings: Surroundings,
     ) -> io::Result<Self> {
         Ok(Self {
             core,
@@ -117,6 +128,9 @@ impl<V: Vault> Driver<V> {
             commands: Some(commands),
             alarm: Alarm::new()?,
             sleep: SleepWatch::new(),
+            surroundings,
+            network: View::unknown(),
+            falling_asleep: None,
             connection: Connection::None,
             persisting: None,
             opening: VecDeque::new(),
@@ -134,10 +148,14 @@ impl<V: Vault> Driver<V> {
     /// Runs until [`Command::Stop`], or until every handle is gone; the server has then been told.
     pub async fn run(mut self, remembered: Option<Remembered>) {
         self.tell(Input::Start { remembered });
+        self.first_look();
         loop {
             self.carry_out();
             self.move_messages();
             self.carry_out();
+            if matches!(self.connection, Connection::None) {
+                self.falling_asleep = None;
+            }
             if self.has_ended() {
                 break;
             }
@@ -201,6 +219,7 @@ impl<V: Vault> Driver<V> {
             progress = pumped => Wake::Pumped(progress),
             result = group_changed => Wake::GroupChanged(result),
             why = storage_full => Wake::StorageFull(why),
+            stir = self.surroundings.next() => Wake::Surroundings(stir),
         }
     }
 
@@ -238,6 +257,7 @@ impl<V: Vault> Driver<V> {
             }
             Wake::GroupChanged(result) => self.group_changed(result),
             Wake::StorageFull(why) => self.tell(Input::StorageFull(why)),
+            Wake::Surroundings(stir) => self.stirred(stir),
         }
     }
 
@@ -397,18 +417,18 @@ impl<V: Vault> Driver<V> {
         let opened = result.and_then(|reached| {
             if reached.server != dial.server {
                 dial.server = reached.server.clone();
-                let server = reached.server;
+                let server = reached.server.clone();
                 let event = LinkEvent::Reached { server };
                 self.tell(Input::Link { epoch, event });
             }
             let groups = self.groups.keys().cloned().collect();
             let session = Session::open(&dial, self.device.clone(), groups)?;
-            Ok(Up::new(epoch, session, reached.stream))
+            Ok(Up::new(epoch, session, reached))
         });
         match opened {
             Ok(up) => self.connection = Connection::Up(Box::new(up)),
             Err(fault) => {
-                let event = LinkEvent::Failed(fault);
+                let event = self.surroundings.explained(LinkEvent::Failed(fault));
                 self.tell(Input::Link { epoch, event });
             }
         }

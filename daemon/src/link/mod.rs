@@ -20,7 +20,7 @@ mod vault;
 mod wire;
 mod words;
 
-pub use driver::Driver;
+pub use driver::{Driver, Surroundings};
 pub use handle::{Command, Handle, Stopped};
 pub use session::Device;
 pub use vault::{BoxFuture, Kept, Vault};

@@ -64,31 +64,40 @@ impl Core {
 
     /// An attempt begins, if there is a network.
     fn attempt(&mut self, now: Now) {
-        let Want::On(target) = &mut self.want else { return };
-        if self.network == Network::Available {
+        if !self.is_cut_off()
+            && let Want::On(target) = &mut self.want
+        {
             target.attempt = target.attempt.saturating_add(1);
         }
         self.dial(now);
     }
 
+    /// Where the next dial goes, best first: with nothing but loopback up, to the servers on this machine if there
+    /// are some.
+    pub(super) fn candidates(&self, target: &Target) -> VecDeque<Server> {
+        if let Some(redirect) = &target.redirect {
+            return VecDeque::from([redirect.server.clone()]);
+        }
+        let servers = self.config.servers.of(&target.app_key);
+        let next = target.next_server.checked_rem(servers.len()).unwrap_or_default();
+        let (before, from) = servers.split_at(next);
+        let mut candidates: VecDeque<Server> = from.iter().chain(before).cloned().collect();
+        if self.network == Network::Unavailable && candidates.iter().any(Server::is_local) {
+            candidates.retain(Server::is_local);
+        }
+        candidates
+    }
+
     /// The attempt that is under way dials, if there is a network.
     pub(super) fn dial(&mut self, now: Now) {
-        if self.network == Network::Unavailable {
+        if self.is_cut_off() {
             self.link = Link::Paused { hold: None };
             "no network".clone_into(&mut self.reason);
             return;
         }
         let epoch = self.next_epoch();
-        let Want::On(target) = &mut self.want else { return };
-        let servers = self.config.servers.of(&target.app_key);
-        let mut candidates = match &target.redirect {
-            Some(redirect) => VecDeque::from([redirect.server.clone()]),
-            None => {
-                let next = target.next_server.checked_rem(servers.len()).unwrap_or_default();
-                let (before, from) = servers.split_at(next);
-                from.iter().chain(before).cloned().collect()
-            }
-        };
+        let Want::On(target) = &self.want else { return };
+        let mut candidates = self.candidates(target);
         let Some(server) = candidates.pop_front() else {
             let text = self.config.servers.missing.clone();
             self.end(&Refusal {

@@ -158,6 +158,7 @@ impl Core {
                 self.network_is(now, Network::Available);
                 self.stir(now, false);
             }
+            Input::Sleeping => self.lie_down(now),
             Input::StorageFull(why) => self.storage_full = why,
             Input::Resumed | Input::Timeout => {}
             Input::Stop => {

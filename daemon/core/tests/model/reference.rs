@@ -332,6 +332,7 @@ impl Model {
             }
             Input::Network(network) => self.network(*network),
             Input::NetworkChanged => self.network_changed(),
+            Input::Sleeping => self.sleeping(),
             Input::Resumed => self.resumed(),
             Input::StorageFull(why) => self.storage_full.clone_from(why),
             Input::Timeout => {}

@@ -162,6 +162,7 @@ fn transition() -> impl Strategy<Value = Transition> {
         3 => span().prop_map(Transition::Pass),
         2 => span().prop_map(Transition::Late),
         1 => span().prop_map(|asleep| Transition::Resumed { asleep }),
+        1 => Just(Transition::Sleeping),
         1 => Just(Transition::NetworkChanged),
         2 => any::<bool>().prop_map(|available| Transition::Network { available }),
         1 => any::<bool>().prop_map(Transition::StorageFull),
@@ -181,6 +182,7 @@ fn key() -> impl Strategy<Value = Key> {
             Key::Demo,
             Key::Demo,
             Key::Other,
+            Key::Local,
             Key::Unserved,
         ][..],
     )

@@ -48,6 +48,8 @@ pub(crate) enum Transition {
     Pass(Duration),
     /// One wake-up after this long, however many were due.
     Late(Duration),
+    /// The machine is about to sleep.
+    Sleeping,
     Resumed {
         asleep: Duration,
     },
@@ -66,11 +68,12 @@ pub(crate) enum Transition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct App(pub usize);
 
-/// The App Keys; the last one has no server.
+/// The App Keys; one has its server on this machine, the last one has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Demo,
     Other,
+    Local,
     Unserved,
 }
 
@@ -79,6 +82,7 @@ impl Key {
         match self {
             Self::Demo => "demo",
             Self::Other => "other",
+            Self::Local => "local",
             Self::Unserved => "unserved",
         }
     }

@@ -123,9 +123,9 @@ impl Model {
         let theirs = accepted.keep_alive.filter(|theirs| !theirs.is_zero());
         let keep_alive = theirs.map_or(ours, |theirs| theirs.min(ours));
         let Some(link) = self.link.as_mut() else { return };
-        link.stage = Stage::LoggingIn {
+        link.enters(Stage::LoggingIn {
             up: Up::new(now, keep_alive),
-        };
+        });
         let (token, identity, epoch) = (link.dial.token.clone(), link.dial.identity.clone(), link.epoch());
         if let Some(verdict) = accepted.im_code.and_then(verdict::of_im_code) {
             self.close(Need::Must, ANY_END.to_vec());
@@ -193,11 +193,11 @@ impl Model {
         let Stage::LoggingIn { up } = link.stage else {
             return;
         };
-        link.stage = Stage::Online {
+        link.enters(Stage::Online {
             since: now,
             up,
             sync: Sync::Running,
-        };
+        });
         if up.marker_returned {
             self.step.sync = (Need::Must, true);
         }
@@ -293,7 +293,7 @@ impl Model {
         let (least, most) = self.pace.hops_ended;
         self.link = None;
         if let Some(hold) = self.hold.as_mut() {
-            hold.referred = Some(server.clone());
+            hold.referred = (least < MAX_HOPS).then(|| server.clone());
             hold.redirected = true;
         }
         if least >= MAX_HOPS {

@@ -21,6 +21,7 @@ pub(crate) fn input(input: &Input) -> String {
         Input::Link { epoch, event } => format!("{epoch:?} {}", event_words(event)),
         Input::Network(network) => format!("Network {network:?}"),
         Input::NetworkChanged => "NetworkChanged".to_owned(),
+        Input::Sleeping => "Sleeping".to_owned(),
         Input::Resumed => "Resumed".to_owned(),
         Input::StorageFull(why) => format!("StorageFull {why:?}"),
         Input::Timeout => "Timeout".to_owned(),

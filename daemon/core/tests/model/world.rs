@@ -95,6 +95,8 @@ fn config(seed: u64) -> Result<Config, String> {
     servers
         .by_app
         .insert(Key::Other.parse()?, vec![server("other.example")]);
+    let beside = vec![server("away.example"), server("localhost")];
+    servers.by_app.insert(Key::Local.parse()?, beside);
     Ok(Config {
         servers,
         device_class: DeviceClass::default(),
@@ -202,6 +204,7 @@ impl World {
                 self.pass(span);
                 self.input(Input::Timeout)
             }
+            Transition::Sleeping => self.input(Input::Sleeping),
             Transition::Resumed { asleep } => {
                 self.pass(asleep);
                 self.input(Input::Resumed)
@@ -313,7 +316,7 @@ impl World {
         // An attempt that is due together with the end of all attempts may be made, and undone: so that the
         // model need not follow that, these inputs do not come late.
         let ends = match &input {
-            Input::Stop | Input::Network(_) => true,
+            Input::Stop | Input::Network(_) | Input::NetworkChanged | Input::Sleeping => true,
             Input::Call { request, .. } => {
                 // A verdict that needs no dial may be due too: who connects then comes after it.
                 !matches!(request, Request::Init { .. })
@@ -322,7 +325,6 @@ impl World {
             | Input::Unbound { .. }
             | Input::AccountOpened { .. }
             | Input::Link { .. }
-            | Input::NetworkChanged
             | Input::Resumed
             | Input::StorageFull(_)
             | Input::Timeout => false,

@@ -173,7 +173,8 @@ pub(crate) struct Imd {
 }
 
 impl Imd {
-    /// A daemon on its first day. The App Keys `demo` and `other` have servers.
+    /// A daemon on its first day. The App Keys `demo` and `other` have a server,
+    /// `beside` has one that is away and one on this machine.
     pub(crate) fn new() -> Self {
         Self::with_login(LoginPolicy::One)
     }
@@ -194,6 +195,8 @@ impl Imd {
             let key = AppKey::parse(key).unwrap();
             servers.by_app.insert(key, vec![server("one.example")]);
         }
+        let beside = vec![server("away.example"), server("127.0.0.1")];
+        servers.by_app.insert(AppKey::parse("beside").unwrap(), beside);
         let key = AppKey::parse("several").unwrap();
         let several = ["first.example", "second.example", "third.example"];
         servers.by_app.insert(key, several.map(server).to_vec());

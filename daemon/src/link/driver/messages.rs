@@ -128,6 +128,7 @@ impl<V: Vault> Driver<V> {
                     {
                         tell_outbox(outbox, &mut up.session, &event);
                     }
+                    let event = self.surroundings.explained(event);
                     self.core.handle(now, Input::Link { epoch, event });
                 }
                 Told::Delivered(delivery) => self.inbox.push(epoch, delivery),

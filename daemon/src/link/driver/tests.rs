@@ -19,6 +19,7 @@ use crate::link::bytes_of::{self, Sent};
 use crate::link::fake_vault::FakeVault;
 use crate::link::handle::Handle;
 use crate::link::scripted::{Script, soon};
+use crate::system_bus::News;
 
 /// A running driver with all that is around it.
 struct Rig {
@@ -64,6 +65,11 @@ async fn status(hub: &Hub, wanted: ConnectionStatus) -> String {
     soon(wanted.name(), waiting).await.unwrap().status.reason.clone()
 }
 
+/// A network of which nothing is known, on a machine of which nothing is heard.
+fn surroundings() -> Surroundings {
+    Surroundings::new(watch::channel(View::unknown()).1, News::none())
+}
+
 /// A driver for this server.
 fn start(
     server: Server,
@@ -97,6 +103,7 @@ fn start(
         device,
         transports,
         commands,
+        surroundings(),
     )
     .unwrap();
     (handle, hub, tokio::spawn(driver.run(remembered)))

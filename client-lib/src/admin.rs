@@ -132,7 +132,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What was looked at: `config`, `database`, `server`, `broker.client_id`.
+    /// What was looked at: `config.file`, `database`, `server`, `broker.client_id`.
     pub check: String,
     /// How it went.
     pub verdict: Verdict,

@@ -16,6 +16,7 @@ use tonic::{Status as GrpcStatus, Streaming};
 
 use crate::call::{Link, LinkNumber, bounded};
 use crate::channel::{LinkGuard, LinkState, dial};
+use crate::clock;
 use crate::error::{Error, Sent};
 use crate::rebind::{ATTEMPT_LIMIT, Failure, FailureKind};
 use crate::status::{DaemonLoss, Status};
@@ -48,6 +49,31 @@ pub(crate) struct Bound {
     guard: LinkGuard,
 }
 
+/// What was before a binding.
+#[derive(Clone, Debug)]
+pub(crate) enum Before {
+    /// It is the first one, and was not waited for.
+    Nothing,
+    /// There was no daemon. `stopped`: the last run that has said goodbye, which is not bound to again.
+    Outage { stopped: Option<String> },
+}
+
+impl Before {
+    const fn is_outage(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Outage { .. } => true,
+        }
+    }
+
+    fn is_stopping(&self, run_id: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Outage { stopped } => stopped.as_deref() == Some(run_id),
+        }
+    }
+}
+
 /// What the Bind stream says.
 pub(crate) enum Word {
     Status(Box<Status>),
@@ -64,12 +90,12 @@ impl Identity {
         Ok(Dialed { channel, guard })
     }
 
-    /// Says hello, and Init. A run that has said goodbye (`stopped`) is not bound to again.
+    /// Says hello, and Init.
     pub(crate) async fn greet(
         &self,
         dialed: Dialed,
         number: LinkNumber,
-        stopped: Option<&str>,
+        before: &Before,
     ) -> Result<Bound, Error> {
         let Dialed { channel, guard } = dialed;
         let mut state = guard.watch();
@@ -91,7 +117,14 @@ impl Identity {
         let Some(Event::Hello(hello)) = hello.and_then(|first| first.event) else {
             return Err(not_imd("its first word is no hello"));
         };
-        if stopped == Some(hello.daemon_run_id.as_str()) {
+        if !(PROTOCOL_MIN..=PROTOCOL).contains(&hello.protocol) {
+            let text = format!(
+                "the daemon (imd {}) speaks protocol {} with an app that asked for {PROTOCOL_MIN} to {PROTOCOL}",
+                hello.daemon_version, hello.protocol
+            );
+            return Err(Error::new(Code::IMD_VERSION_SKEW, text, Sent::Yes));
+        }
+        if before.is_stopping(&hello.daemon_run_id) {
             return Err(Error::new(
                 Code::IPC_DISCONNECT,
                 "the daemon is stopping",
@@ -106,7 +139,8 @@ impl Identity {
         let status = hello.status.ok_or_else(|| not_imd("its hello has no status"))?;
         let status = Status::from_wire(status, &hello.daemon_run_id);
         let of_run = (number, hello.daemon_run_id);
-        let link = Arc::new(Link::new(of_run, channel, binding, guard.watch()));
+        let after_outage = before.is_outage().then(clock::now);
+        let link = Arc::new(Link::new(of_run, after_outage, channel, binding, guard.watch()));
 
         if let Some(app_key) = self.app_key.clone() {
             let request = link.request(v1::InitRequest { app_key });
@@ -129,7 +163,7 @@ impl Identity {
     pub(crate) async fn bind(&self, number: LinkNumber) -> Result<Bound, Error> {
         let attempt = async {
             let dialed = self.dial().await?;
-            self.greet(dialed, number, None).await
+            self.greet(dialed, number, &Before::Nothing).await
         };
         tokio::time::timeout(ATTEMPT_LIMIT, attempt)
             .await
@@ -153,7 +187,7 @@ impl Bound {
                     Some(Event::Hello(_)) | None => {}
                 },
                 Ok(None) => break "it has ended the stream".to_owned(),
-                Err(status) => break Error::from_status("Bind", &status).text().to_owned(),
+                Err(status) => break how_ended(&Error::from_status("Bind", &status)),
             }
         };
         let state = self.guard.watch().borrow().clone();
@@ -196,6 +230,19 @@ impl Failure {
             code: error.code(),
             text: error.text().to_owned(),
         }
+    }
+}
+
+/// How a daemon that is still there has ended the binding, for people to read. It takes an instance id once: this
+/// client has but one binding, so it was not this client that bound it again.
+fn how_ended(error: &Error) -> String {
+    if error.code() == Code::IMD_NOT_BOUND {
+        format!(
+            "another process uses the instance id of this one: {}",
+            error.text()
+        )
+    } else {
+        error.text().to_owned()
     }
 }
 

@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::channel::LinkState;
+use crate::clock::BootTime;
 use crate::driver::Driver;
 use crate::error::{Error, Sent};
 use crate::status::DaemonLoss;
@@ -43,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) number: LinkNumber,
     /// Of the daemon at its other end.
     pub(crate) run_id: String,
+    /// When it was bound, if there was no daemon before it: that one may still be opening the account.
+    pub(crate) after_outage: Option<BootTime>,
     channel: Channel,
     binding: AsciiMetadataValue,
     state: watch::Receiver<LinkState>,
@@ -52,6 +55,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(
         (number, run_id): (LinkNumber, String),
+        after_outage: Option<BootTime>,
         channel: Channel,
         binding: AsciiMetadataValue,
         state: watch::Receiver<LinkState>,
@@ -59,6 +63,7 @@ impl Link {
         Self {
             number,
             run_id,
+            after_outage,
             channel,
             binding,
             state,
@@ -206,9 +211,13 @@ pub(crate) async fn bounded<T>(
     }
 }
 
-/// A status the transport made after the link went down is the link's end, whatever it calls itself.
+/// A status the transport made after the link went down is the link's end, whatever it calls itself. And so is
+/// a binding that the daemon does not know: it ends it before its goodbye has been read here.
 fn judge(name: &str, state: &LinkState, status: &Status) -> Error {
     let error = Error::from_status(name, status);
+    if error.code() == Code::IMD_NOT_BOUND {
+        return gone(name, &"the daemon has ended the binding", Sent::No);
+    }
     if error.sent() == Sent::Yes {
         return error;
     }

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::clock::{self, BootTime};
 use crate::error::{Error, Sent};
 use crate::status::DaemonLoss;
 
@@ -96,6 +97,7 @@ pub(crate) async fn dial(path: &Path, keep_alive: Duration, guard: &LinkGuard) -
     let once = Arc::new(Mutex::new(Some(Watched {
         stream,
         guard: guard.clone(),
+        heard: clock::now(),
     })));
     let connector = tower::service_fn(move |_uri| {
         let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -165,6 +167,18 @@ fn check_peer(path: &Path, peer: u32, ours: u32) -> Result<(), Error> {
 struct Watched {
     stream: Stream,
     guard: LinkGuard,
+    /// When something was read last.
+    heard: BootTime,
+}
+
+/// What it means that the library has closed the socket by itself, when the daemon had been silent for so long.
+fn closed_after(silence: Duration) -> DaemonLoss {
+    if silence >= KEEP_ALIVE_TIMEOUT {
+        DaemonLoss::Hung
+    } else {
+        // It has said what is not HTTP/2.
+        DaemonLoss::Died
+    }
 }
 
 impl Watched {
@@ -178,8 +192,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // An end that the daemon made was seen before: this one is ours, as it did not answer the keep-alive.
-        self.guard.down(&DaemonLoss::Hung);
+        // An end that the daemon made was seen before: this one is ours.
+        self.guard.down(&closed_after(clock::now().since(self.heard)));
     }
 }
 
@@ -191,8 +205,12 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let room = buffer.remaining();
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if matches!(result, Poll::Ready(Ok(()))) && room > 0 && buffer.remaining() == room {
-            self.guard.down(&DaemonLoss::Died);
+        if matches!(result, Poll::Ready(Ok(()))) && room > 0 {
+            if buffer.remaining() == room {
+                self.guard.down(&DaemonLoss::Died);
+            } else {
+                self.heard = clock::now();
+            }
         }
         self.seen(result)
     }
@@ -237,6 +255,12 @@ mod tests {
         assert_eq!(refused.code(), Code::IMD_REFUSED_PEER);
         assert!(refused.text().contains("1001"), "{refused}");
         assert!(check_peer(Path::new("/run/x.sock"), 1000, 1000).is_ok());
+    }
+
+    #[test]
+    fn one_that_was_heard_just_now_does_not_hang() {
+        assert_eq!(closed_after(KEEP_ALIVE_TIMEOUT), DaemonLoss::Hung);
+        assert_eq!(closed_after(Duration::from_secs(1)), DaemonLoss::Died);
     }
 
     #[test]

@@ -80,8 +80,8 @@ impl Client {
     ///
     /// The future gives the user once the connection is up, from where on the daemon keeps it; or the
     /// error with which the daemon has given up for this app. Faults that heal by themselves are no
-    /// errors: they show in the status. Nor is a daemon that is lost, or not there yet: the next one is asked,
-    /// and the time limit runs meanwhile.
+    /// errors: they show in the status. Nor is a daemon that is lost, silent, or not there yet: it or the next
+    /// one is asked again for the same connect, and the time limit runs meanwhile.
     pub fn connect(&self, token: impl Into<Token>, options: ConnectOptions) -> Connecting {
         let progress = self.start_connect(token.into(), options);
         Connecting::new(Arc::clone(&self.inner.driver), progress)

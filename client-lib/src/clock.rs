@@ -151,6 +151,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_alarm_that_is_set_again_while_it_rings_rings_for_the_last_point() {
+        let mut alarm = Alarm::new().unwrap();
+        for round in 0..5_000_u64 {
+            let microseconds = |factor: u64| Duration::from_micros(round * factor % 50);
+            alarm.set(Some(now() + microseconds(7)));
+            // It may ring now, or have rung without being heard.
+            let _ = tokio::time::timeout(Duration::ZERO, alarm.wait()).await;
+            let point = now() + microseconds(11);
+            alarm.set(Some(point));
+            let rang = tokio::time::timeout(Duration::from_secs(20), alarm.wait()).await;
+            assert!(rang.is_ok(), "round {round}");
+            assert!(now() >= point, "round {round}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_sleep_ends_no_earlier_than_its_point() {
         let point = now() + Duration::from_millis(5);
         sleep_until(point).await;

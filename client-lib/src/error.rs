@@ -96,6 +96,17 @@ impl Error {
             || self.code == Code::IMD_NOT_BOUND
     }
 
+    /// What the library waits out where it goes on by itself: a daemon that is lost, that hangs, or that has no
+    /// room at the moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.is_loss() || self.is_silence() || self.code == Code::IMD_TOO_MANY
+    }
+
+    /// Whether it is what [`silent`](Self::silent) makes: the call may still be carried out.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.code == Code::IMD_DEADLINE_EXCEEDED && self.sent == Sent::Unknown
+    }
+
     /// The deadline has passed and the daemon is still there.
     pub(crate) fn silent(call: &str, deadline: std::time::Duration, sent: Sent) -> Self {
         let text = format!("the daemon is there, but did not answer {call} within {deadline:?}");

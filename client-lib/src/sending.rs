@@ -16,6 +16,7 @@ mod register;
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use imd_proto::code::Code;
 use imd_proto::imd::v1;
@@ -24,14 +25,14 @@ use imd_proto::imd::v1::message_service_client::MessageServiceClient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::call::{DEADLINE, Link};
-use crate::clock::{self, BootTime};
+use crate::clock::{self, BootTime, sleep_until};
 use crate::driver::Driver;
 use crate::error::{Error, Sent};
 use crate::events::{Event, EventKind, Feed, Start};
 use crate::message::{Content, ConversationKey, Direction, Message};
 use crate::supervisor::Shared;
 
-use register::{Followed, Progress, Register};
+use register::{Followed, Progress, Register, Watch};
 
 const NAME: &str = "SendMessages";
 
@@ -44,6 +45,9 @@ const MAX_BYTES_TOGETHER: usize = 512 * 1024;
 
 /// The most messages that have not been answered; what comes then is refused with 90004.
 const MAX_WAITING: usize = 1024;
+
+/// Before a daemon is asked again for the messages, if it was silent or had no room.
+const PAUSE_BEFORE_ASKING_AGAIN: Duration = Duration::from_secs(1);
 
 /// A message on its way. Dropping it stops waiting and cancels nothing.
 ///
@@ -146,15 +150,15 @@ impl Courier {
     ) -> Sending {
         let flags = content.flags();
         let uid = content.uid.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let followed = self.register.follow(uid.clone());
         let bytes = content.bytes.len();
-        if bytes > Content::MAX_BYTES {
+        let followed = if bytes > Content::MAX_BYTES {
             let text = format!(
                 "the content has {bytes} bytes; at most {} are allowed",
                 Content::MAX_BYTES
             );
-            followed.refused(Error::new(Code::RC_MSG_CONTENT_EXCEED_LIMIT, text, Sent::No));
+            Followed::never(uid, Error::new(Code::RC_MSG_CONTENT_EXCEED_LIMIT, text, Sent::No))
         } else if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+            let followed = self.follow(driver, uid.clone());
             let request = v1::SendMessageRequest {
                 conversation: Some(conversation.to_wire()),
                 object_name: content.object_name,
@@ -169,33 +173,37 @@ impl Courier {
                 _place: place,
             };
             // Its reader ends with the library's thread alone.
-            let _ = self.start(driver).send(job);
+            let _ = self.queue(driver).send(job);
+            followed
         } else {
             let text = format!("{MAX_WAITING} messages of this client are waiting already");
-            followed.refused(Error::new(Code::IMD_TOO_MANY, text, Sent::No));
-        }
+            Followed::never(uid, Error::new(Code::IMD_TOO_MANY, text, Sent::No))
+        };
         Sending {
             followed,
             driver: Arc::clone(driver),
         }
     }
 
-    /// Starts what is not running.
-    fn start(&self, driver: &Driver) -> mpsc::UnboundedSender<Job> {
-        let parts = || (Arc::clone(&self.shared), Arc::clone(&self.register));
-        let mut entries = self.register.lock();
-        if !entries.is_watched {
-            entries.is_watched = true;
-            let (shared, register) = parts();
-            driver.spawn(watch_log(shared, register));
+    /// Adds a message to those that are waited for, and sees to it that somebody watches the log for them.
+    fn follow(&self, driver: &Driver, uid: String) -> Arc<Followed> {
+        let (followed, watch) = self.register.follow(uid);
+        match watch {
+            Watch::Runs => {}
+            Watch::ToStart => {
+                let (shared, register) = (Arc::clone(&self.shared), Arc::clone(&self.register));
+                driver.spawn(watch_log(shared, register));
+            }
         }
-        let queue = entries.queue.get_or_insert_with(|| {
-            let (queue, jobs) = mpsc::unbounded_channel();
-            let (shared, register) = parts();
+        followed
+    }
+
+    /// The queue to the task that makes the requests, which is started with the first message.
+    fn queue(&self, driver: &Driver) -> mpsc::UnboundedSender<Job> {
+        self.register.queue(|jobs| {
+            let (shared, register) = (Arc::clone(&self.shared), Arc::clone(&self.register));
             driver.spawn(hand_over(shared, register, jobs));
-            queue
-        });
-        queue.clone()
+        })
     }
 
     pub(crate) fn deleted(&self) -> impl FnOnce(&[i64]) + use<> {
@@ -292,30 +300,57 @@ fn tell(followed: &Followed, outcome: Result<v1::SendOutcome, Error>) {
 /// Follows the log until a daemon refuses it; the next send starts it again.
 async fn watch_log(shared: Arc<Shared>, register: Arc<Register>) {
     let Err(error) = follow_log(&shared, &register).await;
-    register.lock().is_watched = false;
-    for followed in register.all() {
+    for followed in register.end_watch() {
         followed.unseen(error.code(), error.text());
     }
 }
 
-async fn follow_log(shared: &Arc<Shared>, register: &Register) -> Result<std::convert::Infallible, Error> {
-    let mut feed = Feed::new(Arc::clone(shared), Start::Tail);
-    // The place in the log is another one than before: what happened in between has to be asked for.
-    let mut to_ask = false;
-    loop {
-        if to_ask && let Some(link) = shared.uplink.up() {
-            match ask(&link, register).await {
-                Ok(()) => to_ask = false,
-                // The next daemon is asked.
-                Err(error) if error.is_loss() => {}
-                Err(error) => return Err(error),
-            }
+/// Whether the daemon has to be asked for the messages, as the log does not tell what became of them.
+#[derive(Clone, Copy)]
+enum Asking {
+    /// The log tells all.
+    Needless,
+    /// As soon as there is a daemon.
+    Due,
+    /// It was asked, and did not answer: again at this time, unless there is another daemon before.
+    Later(BootTime),
+}
+
+impl Asking {
+    /// When it is time.
+    async fn due(self) {
+        match self {
+            Self::Needless | Self::Due => std::future::pending().await,
+            Self::Later(at) => sleep_until(at).await,
         }
-        let page = feed.next().await?;
+    }
+}
+
+async fn follow_log(shared: &Arc<Shared>, register: &Register) -> Result<std::convert::Infallible, Error> {
+    let mut feed = Feed::of_library(Arc::clone(shared), Start::Tail);
+    let mut asking = Asking::Needless;
+    loop {
+        let page = {
+            // Kept while others are asked: a stream that is about to be opened is not begun again and again.
+            let mut next = std::pin::pin!(feed.next());
+            loop {
+                if let Asking::Due = asking
+                    && let Some(link) = shared.uplink.up()
+                {
+                    asking = ask(&link, register).await?;
+                }
+                tokio::select! {
+                    biased;
+                    page = next.as_mut() => break page?,
+                    () = asking.due() => asking = Asking::Due,
+                }
+            }
+        };
         register.log_is_open(page.link);
         for Event { kind, .. } in page.events {
             match kind {
-                EventKind::Started { .. } => to_ask = true,
+                // The place in the log is another one than before: what happened in between has to be asked for.
+                EventKind::Started { .. } => asking = Asking::Due,
                 EventKind::Message(message) | EventKind::MessageState(message) => {
                     if message.direction == Direction::Send {
                         for followed in register.with_uid(&message.uid) {
@@ -335,7 +370,7 @@ async fn follow_log(shared: &Arc<Shared>, register: &Register) -> Result<std::co
 
 /// Asks for every message that is waited for. One the daemon has not been given yet is not found, and that
 /// says nothing.
-async fn ask(link: &Link, register: &Register) -> Result<(), Error> {
+async fn ask(link: &Link, register: &Register) -> Result<Asking, Error> {
     for followed in register.all() {
         if followed.is_final() {
             continue;
@@ -359,9 +394,14 @@ async fn ask(link: &Link, register: &Register) -> Result<(), Error> {
                 Code::RC_DB_DATA_NOT_FOUND if was_accepted => followed.deleted(),
                 // The answer to the request itself tells more.
                 Code::RC_DB_DATA_NOT_FOUND | Code::RC_DB_NOT_INIT | Code::BIZ_ERROR_INVALID_PARAMETER => {}
+                // The next daemon is asked.
+                _ if error.is_loss() => return Ok(Asking::Due),
+                _ if error.is_passing() => {
+                    return Ok(Asking::Later(clock::now() + PAUSE_BEFORE_ASKING_AGAIN));
+                }
                 _ => return Err(error),
             },
         }
     }
-    Ok(())
+    Ok(Asking::Needless)
 }

@@ -219,6 +219,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn more_names_than_the_kernel_tells_of_hide_none() {
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let mut watch = SocketWatch::new(&home.path().join("imd.sock")).unwrap();
+        let (one, other) = (home.path().join("one"), home.path().join("other"));
+        fs::write(&one, "").unwrap();
+        for _ in 0..=most / 2 {
+            fs::rename(&one, &other).unwrap();
+            fs::rename(&other, &one).unwrap();
+        }
+        fs::write(home.path().join("imd.sock"), "").unwrap();
+        assert!(soon(&mut watch).await);
+    }
+
+    #[tokio::test]
     async fn a_directory_that_is_removed_and_made_again_is_followed() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("imd");

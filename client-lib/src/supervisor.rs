@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::bind::{Bound, Dialed, Identity, Word};
+use crate::bind::{Before, Bound, Dialed, Identity, Word};
 use crate::call::LinkNumber;
 use crate::claim::Claim;
 use crate::clock::{self, Alarm};
@@ -169,10 +169,13 @@ impl Supervisor {
                 if let Attempt::Dialed(dialed) = std::mem::replace(&mut self.attempt, Attempt::None) {
                     self.links = LinkNumber(self.links.0.saturating_add(1));
                     let (identity, number) = (Arc::clone(&self.identity), self.links);
-                    let stopped = self.stopped.clone();
-                    self.attempt = Attempt::Binding(Box::pin(async move {
-                        identity.greet(dialed, number, stopped.as_deref()).await
-                    }));
+                    let before = Before::Outage {
+                        stopped: self.stopped.clone(),
+                    };
+                    self.attempt =
+                        Attempt::Binding(Box::pin(
+                            async move { identity.greet(dialed, number, &before).await },
+                        ));
                 }
             }
             Action::Abandon => self.attempt = Attempt::None,

@@ -121,7 +121,11 @@ pub enum Command {
     /// Look at what can be seen without a running daemon, and print each finding as a JSON object on a line
     /// (imctl doctor asks for it)
     #[command(hide = true)]
-    Examine,
+    Examine {
+        /// Print the ids of users and groups in the files alone, each as a JSON string on a line
+        #[arg(long)]
+        ids: bool,
+    },
 }
 
 impl Cli {

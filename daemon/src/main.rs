@@ -40,7 +40,8 @@ fn main() -> ExitCode {
             ref app_key,
             control,
         }) => in_runtime(broker(listen.port(), app_key, control)),
-        Some(Command::Examine) => in_runtime(examine(&cli)),
+        Some(Command::Examine { ids: false }) => in_runtime(examine(&cli)),
+        Some(Command::Examine { ids: true }) => print_ids(&cli),
         Some(Command::Generate { ref directory }) => match cli::generate(directory) {
             Ok(()) => Exit::Success.into(),
             Err(error) => end(Exit::Failure, &error),
@@ -94,6 +95,19 @@ async fn examine(cli: &Cli) -> ExitCode {
         });
         // An error means that nobody reads on.
         let _: std::io::Result<()> = writeln!(std::io::stdout(), "{line}");
+    }
+    Exit::Success.into()
+}
+
+/// Prints the ids that a report must not have in it: one JSON string a line.
+fn print_ids(cli: &Cli) -> ExitCode {
+    let paths = match Paths::resolve(&cli.instance, &cli.overrides()) {
+        Ok(paths) => paths,
+        Err(error) => return end(Exit::Failure, &error),
+    };
+    for id in lifecycle::known_ids(&paths) {
+        // An error means that nobody reads on.
+        let _: std::io::Result<()> = writeln!(std::io::stdout(), "{}", serde_json::Value::from(id));
     }
     Exit::Success.into()
 }

@@ -199,11 +199,11 @@ fn an_error_in_the_config_file_ends_with_78_and_names_file_line_and_key() {
         78,
         &["imd.toml:2:", "mqtt://im.example", "plaintext = true"],
     );
-    home.config("[server]\nurls = [\"mqtts://im.example\"]\n");
+    home.config("[server]\nurls = [\"mqtts://im.example\"]\nca_file = \"ca.pem\"\n");
     refused(
         &mut home.imd(&[]),
         78,
-        &["imd.toml:2:", "not supported by this version"],
+        &["imd.toml:3:", "ca_file", "absolute path"],
     );
     assert!(!home.path("data").exists(), "nothing is made");
 }

@@ -15,13 +15,16 @@ use std::time::Duration;
 use imd::demo::broker::{Broker, BrokerConfig, Cut, Event};
 use imd::hub::Hub;
 use imd::lifecycle::StoreRows;
-use imd::link::{Device, Driver, Handle};
+use imd::link::{Device, Driver, Handle, Surroundings};
+use imd::network::View;
 use imd::store::rows::{ConversationKey, ConversationKind, Outgoing};
 use imd::store::{Store, StorePaths};
+use imd::system_bus::News;
 use imd_core::Core;
 use imd_core::account::{AppKey, DeviceClass, InstallationId, Token, UserId};
 use imd_core::io::{Config, ConnectionStatus, LoginPolicy, Remembered, ServerDirectory};
 use imd_core::server::{Server, Transport};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,7 +73,18 @@ impl Person {
         let hub = Arc::new(Hub::default());
         let (link, commands) = Handle::new();
         let rows = StoreRows::new(store.clone(), None);
-        let driver = Driver::new(core, rows, Arc::clone(&hub), device, commands).unwrap();
+        let surroundings = Surroundings::new(watch::channel(View::unknown()).1, News::none());
+        let transports = Arc::default();
+        let driver = Driver::new(
+            core,
+            rows,
+            Arc::clone(&hub),
+            device,
+            transports,
+            commands,
+            surroundings,
+        )
+        .unwrap();
         let remembered = Remembered {
             app_key: AppKey::parse("K").unwrap(),
             user_id: UserId::parse(name).ok(),

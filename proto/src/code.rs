@@ -268,6 +268,12 @@ table! {
     90010 IMD_INVALID_SOCKET_PATH Call InvalidArgument
         "The socket's path cannot be used; the text says why."
         "Choose another path.";
+    90011 IMD_CERTIFICATE Loop Unavailable
+        "The server's certificate is not to be trusted; the text says why."
+        "Mend what the text names; it is tried again by itself.";
+    90012 IMD_TLS Loop Unavailable
+        "Encryption with the server fails; the text says why."
+        "Mend what the text names; it is tried again by itself.";
 }
 
 impl Code {

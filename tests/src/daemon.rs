@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use imd_proto::imd::v1::ConnectionStatus;
 
 use crate::home::Home;
+use crate::lab::Namespace;
 use crate::process::{Finished, Process};
 use crate::rpc::Rpc;
 use crate::wait::{SOON, eventually, when};
@@ -18,6 +19,8 @@ pub struct Daemon {
     home: Home,
     process: Option<Process>,
     environment: Vec<(String, String)>,
+    /// Where it runs, if not in the host's network.
+    namespace: Option<Namespace>,
     expected_errors: Vec<String>,
 }
 
@@ -37,11 +40,22 @@ impl Daemon {
     /// Starts a daemon with this configuration and environment, and waits until it answers.
     #[must_use]
     pub fn with(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::at(None, config, environment)
+    }
+
+    /// As [`Daemon::with`], on a machine of a lab.
+    #[must_use]
+    pub fn on(namespace: &Namespace, config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::at(Some(namespace.clone()), config, environment)
+    }
+
+    fn at(namespace: Option<Namespace>, config: &str, environment: &[(&str, &str)]) -> Self {
         let home = Home::new();
         home.write_config(config);
         let mut daemon = Self {
             home,
             process: None,
+            namespace,
             environment: environment
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -60,6 +74,9 @@ impl Daemon {
         assert!(self.process.is_none(), "the daemon runs");
         let mut command = self.home.imd();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(namespace) = &self.namespace {
+            command = namespace.inside(&command);
+        }
         self.log_to_file(&mut command);
         let mut process = Process::start(&mut command);
         let pid = process.pid();

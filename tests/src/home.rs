@@ -151,6 +151,7 @@ impl Home {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("XDG_RUNTIME_DIR", self.runtime_directory())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
             .env("IMD_LOG", log_filter())
             .current_dir(self.path("home"));
         command

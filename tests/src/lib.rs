@@ -5,8 +5,11 @@
 //! | [`daemon`], [`home`] | the real `imd` and `imctl`, each test in directories of its own |
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
+//! | [`front`], [`certificates`] | TLS, WebSockets and proxies before a broker |
+//! | [`lab`] | a network of its own: machines, cables, a router |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
 //! | [`supervisor`] | a service manager that does what systemd does |
+//! | [`system_bus`] | a bus with a logind and a NetworkManager that do as they are told |
 //! | [`rpc`] | an app that speaks plain gRPC |
 //! | [`raw`] | bytes on the socket that no library would send |
 //! | [`token`] | tokens as an app's server makes them |
@@ -23,11 +26,14 @@
 )]
 #![expect(clippy::print_stderr, reason = "a failing test shows the logs")]
 
+pub mod certificates;
 pub mod daemon;
+pub mod front;
 pub mod gate;
 pub mod home;
 pub mod imports;
 pub mod journal;
+pub mod lab;
 pub mod mosquitto;
 pub mod port;
 pub mod process;
@@ -38,6 +44,7 @@ pub mod rpc;
 pub mod scripted;
 pub mod sources;
 pub mod supervisor;
+pub mod system_bus;
 pub mod token;
 pub mod wait;
 

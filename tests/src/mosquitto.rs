@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::certificates::Identity;
+use crate::lab::Namespace;
 use crate::port::free_port;
 use crate::process::{Finished, Process, run};
 use crate::token;
@@ -27,7 +29,12 @@ const PASSWORD_FILE: &str = "password_file passwords\n";
 #[derive(Debug)]
 pub struct Mosquitto {
     directory: TempDir,
+    /// Where it runs, if not in the host's network.
+    namespace: Option<Namespace>,
+    host: Ipv4Addr,
     port: u16,
+    /// Where it encrypts, if it does.
+    tls_port: Option<u16>,
     process: Option<Process>,
     users: Vec<User>,
     login: Login,
@@ -67,7 +74,42 @@ impl Mosquitto {
     /// When Mosquitto is not installed, or can't be started.
     #[must_use]
     pub fn with_users(users: &[(&str, String)]) -> Self {
-        Self::with_login(users, Login::PasswordFile)
+        Self::with_login(users, Login::PasswordFile, None, None)
+    }
+
+    /// As [`Mosquitto::start`], on a machine of a lab, for whoever reaches that under `host`.
+    #[must_use]
+    pub fn start_in(namespace: &Namespace, host: Ipv4Addr) -> Self {
+        let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
+        Self::with_login(&users, Login::PasswordFile, None, Some((namespace, host)))
+    }
+
+    /// As [`Mosquitto::start`], with a second port that encrypts and shows this.
+    #[must_use]
+    pub fn encrypted(identity: &Identity) -> Self {
+        let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
+        Self::with_login(&users, Login::PasswordFile, Some(identity), None)
+    }
+
+    /// Shows this from its next start on.
+    pub fn show(&self, identity: &Identity) {
+        identity.write(self.directory.path());
+    }
+
+    /// Where it encrypts.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn tls_address(&self) -> SocketAddr {
+        let port = self.tls_port.expect("a Mosquitto that encrypts");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// Where it encrypts, as a server of imd's configuration.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("mqtts://{}", self.tls_address())
     }
 
     /// Starts a broker that knows alice, bob and `system`, and lets each in under the client id
@@ -78,7 +120,7 @@ impl Mosquitto {
     #[must_use]
     pub fn with_bound_client_ids() -> Self {
         let users = ["alice", "bob", "system"].map(|name| (name, token::of(name)));
-        let broker = Self::with_login(&users, Login::Plugin);
+        let broker = Self::with_login(&users, Login::Plugin, None, None);
         for User { name, token } in &broker.users {
             let create = ["createClient", name, "-c", &client_id(name), "-p", token];
             run(broker.control().args(create), b"").expect_code(0);
@@ -86,7 +128,12 @@ impl Mosquitto {
         broker
     }
 
-    fn with_login(users: &[(&str, String)], login: Login) -> Self {
+    fn with_login(
+        users: &[(&str, String)],
+        login: Login,
+        identity: Option<&Identity>,
+        place: Option<(&Namespace, Ipv4Addr)>,
+    ) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("imd-mosquitto-")
             .tempdir()
@@ -100,7 +147,10 @@ impl Mosquitto {
             .collect();
         let mut broker = Self {
             directory,
+            namespace: place.map(|(namespace, _)| namespace.clone()),
+            host: place.map_or(Ipv4Addr::LOCALHOST, |(_, host)| host),
             port: 0,
+            tls_port: None,
             process: None,
             users,
             login,
@@ -110,9 +160,13 @@ impl Mosquitto {
             Login::PasswordFile => broker.write_passwords(),
             Login::Plugin => broker.write_plugin_file(),
         }
+        if let Some(identity) = identity {
+            broker.show(identity);
+        }
         // Another test may take a port between the look and the start.
         for _ in 0..20 {
             broker.port = free_port();
+            broker.tls_port = identity.map(|_| free_port());
             broker.write_configuration();
             if broker.try_start() {
                 return broker;
@@ -150,7 +204,7 @@ impl Mosquitto {
 
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (self.host, self.port).into()
     }
 
     /// Its address as a server of imd's configuration.
@@ -268,14 +322,14 @@ impl Mosquitto {
             .open(self.path("log"))
             .expect("a log can be written");
         let runs = self.log().matches(RUNNING).count();
-        let mut process = Process::start(
-            program("mosquitto")
-                .args(["-c", "mosquitto.conf"])
-                .current_dir(self.directory.path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log),
-        );
+        let mut command = program("mosquitto");
+        command
+            .args(["-c", "mosquitto.conf"])
+            .current_dir(self.directory.path());
+        if let Some(namespace) = &self.namespace {
+            command = namespace.inside(&command);
+        }
+        let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log));
         let running = eventually(SOON, "Mosquitto to run", || {
             if self.log().matches(RUNNING).count() > runs {
                 Ok(true)
@@ -295,7 +349,7 @@ impl Mosquitto {
             CONFIGURATION.contains(LISTENER),
             "mosquitto.conf has no line {LISTENER:?}"
         );
-        let mut text = CONFIGURATION.replace(LISTENER, &format!("listener {} 127.0.0.1", self.port));
+        let mut text = CONFIGURATION.replace(LISTENER, &format!("listener {} {}", self.port, self.host));
         if self.login == Login::Plugin {
             assert!(
                 text.contains(PASSWORD_FILE),
@@ -303,6 +357,12 @@ impl Mosquitto {
             );
             let plugin = CLIENT_IDS.replace("x86_64", std::env::consts::ARCH);
             text = text.replace(PASSWORD_FILE, &plugin);
+        }
+        if let Some(port) = self.tls_port {
+            let _ = write!(
+                text,
+                "\nlistener {port} 127.0.0.1\ncertfile server.pem\nkeyfile server.key\n"
+            );
         }
         text.push_str("log_dest stderr\nlog_type all\n");
         // As root Mosquitto would turn into another user, who can't read its directory.
@@ -389,169 +449,4 @@ fn program(name: &str) -> Command {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::process::Running;
-
-    const NOT_AUTHORIZED: i32 = 135;
-
-    #[test]
-    fn a_good_token_is_taken_and_a_wrong_one_refused() {
-        let broker = Mosquitto::start();
-        let alice = broker.token("alice");
-        broker
-            .publish("alice", &alice, "im/demo/u/bob/alice", "hello")
-            .expect_code(0);
-        broker
-            .publish("alice", "wrong", "im/demo/u/bob/alice", "hello")
-            .expect_code(NOT_AUTHORIZED);
-        broker
-            .publish("nobody", &alice, "im/demo/u/bob/nobody", "hello")
-            .expect_code(NOT_AUTHORIZED);
-    }
-
-    #[test]
-    fn a_changed_token_replaces_the_old_one_at_once() {
-        let mut broker = Mosquitto::start();
-        let old = broker.token("alice");
-        broker.change_token("alice", "opaque");
-        broker
-            .publish("alice", &old, "im/demo/u/bob/alice", "hello")
-            .expect_code(NOT_AUTHORIZED);
-        broker
-            .publish("alice", "opaque", "im/demo/u/bob/alice", "hello")
-            .expect_code(0);
-    }
-
-    #[test]
-    fn the_rules_let_through_what_imd_does() {
-        let broker = Mosquitto::start();
-        for (from, to, topic, filter) in [
-            ("alice", "bob", "im/demo/u/bob/alice", "im/demo/u/bob/+"),
-            ("alice", "bob", "im/demo/g/team/alice", "im/demo/g/team/+"),
-            ("system", "bob", "im/demo/s/bob", "im/demo/s/bob"),
-            ("bob", "bob", "im/demo/c/bob/desktop", "im/demo/c/bob/+"),
-        ] {
-            let before = broker.subscriptions();
-            let reader = Running::start(&mut broker.subscribe(to, &broker.token(to), filter, 20), b"");
-            eventually(SOON, "the subscription", || {
-                when(broker.subscriptions() > before, broker.log())
-            });
-            broker
-                .publish(from, &broker.token(from), topic, "word")
-                .expect_code(0);
-            assert_eq!(
-                reader.finish().expect_code(0).stdout,
-                "word\n",
-                "{from} to {topic}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_rules_refuse_what_imd_must_not_do() {
-        let broker = Mosquitto::start();
-        for (from, topic) in [
-            ("alice", "im/demo/u/bob/mallory"),
-            ("alice", "im/demo/s/bob"),
-            ("alice", "im/demo/c/bob/desktop"),
-            ("alice", "im/demo/g/team/bob"),
-            ("alice", "im/demo/g/others/alice"),
-            ("alice", "im/other/u/bob/alice"),
-        ] {
-            let refused = broker.publish(from, &broker.token(from), topic, "word");
-            assert!(
-                refused.stderr.contains("Not authorized"),
-                "{from} to {topic}: {refused:?}"
-            );
-        }
-        let filters = [
-            "im/demo/u/alice/+",
-            "im/demo/#",
-            "im/demo/s/alice",
-            "im/demo/c/alice/+",
-        ];
-        let bob = broker.token("bob");
-        let readers =
-            filters.map(|filter| Running::start(&mut broker.subscribe("bob", &bob, filter, 20), b""));
-        eventually(SOON, "the subscriptions", || {
-            when(broker.subscriptions() == readers.len(), broker.log())
-        });
-        for (from, topic) in [
-            ("bob", "im/demo/u/alice/bob"),
-            ("system", "im/demo/s/alice"),
-            ("alice", "im/demo/c/alice/desktop"),
-        ] {
-            broker
-                .publish(from, &broker.token(from), topic, "private")
-                .expect_code(0);
-        }
-        let log = broker.log();
-        assert!(!log.contains("Sending PUBLISH to"), "{log}");
-    }
-
-    #[test]
-    fn where_client_ids_are_bound_a_foreign_one_is_refused_and_the_rules_hold() {
-        let broker = Mosquitto::with_bound_client_ids();
-        let (alice, bob) = (broker.token("alice"), broker.token("bob"));
-        for foreign in ["desktop:demo:bob", "phone:demo:alice", "anything"] {
-            let mut command = broker.client("mosquitto_pub", "alice", &alice);
-            let finished = run(
-                command.args(["-i", foreign, "-t", "im/demo/u/bob/alice", "-m", "word"]),
-                b"",
-            );
-            finished.expect_code(NOT_AUTHORIZED);
-        }
-        for (filter, heard) in [("im/demo/u/bob/+", "word\n"), ("im/demo/u/system/+", "")] {
-            let before = broker.subscriptions();
-            let reader = Running::start(&mut broker.subscribe("bob", &bob, filter, 1), b"");
-            eventually(SOON, "the subscription", || {
-                when(broker.subscriptions() > before, broker.log())
-            });
-            for to in ["bob", "system"] {
-                let inbox = format!("im/demo/u/{to}/alice");
-                broker.publish("alice", &alice, &inbox, "word").expect_code(0);
-            }
-            let refused = broker.publish("alice", &alice, "im/demo/u/bob/mallory", "word");
-            assert!(refused.stderr.contains("Not authorized"), "{refused:?}");
-            assert_eq!(reader.finish().stdout, heard, "{filter}");
-        }
-    }
-
-    #[test]
-    fn it_comes_back_on_its_port_with_what_it_had() {
-        let mut broker = Mosquitto::start();
-        let (address, bob) = (broker.address(), broker.token("bob"));
-        let session = ["-c", "-i", "desktop:demo:bob", "-x", "3600"];
-        run(
-            broker.subscribe("bob", &bob, "im/demo/u/bob/+", 1).args(session),
-            b"",
-        )
-        .expect_code(27);
-        let alice = broker.token("alice");
-        broker
-            .publish("alice", &alice, "im/demo/u/bob/alice", "kept")
-            .expect_code(0);
-        broker.stop();
-        broker.restart();
-        assert_eq!(broker.address(), address);
-        let read = run(
-            broker.subscribe("bob", &bob, "im/demo/u/bob/+", 20).args(session),
-            b"",
-        );
-        assert_eq!(read.expect_code(0).stdout, "kept\n");
-        assert_eq!(
-            broker
-                .logins()
-                .iter()
-                .filter(|client| *client == "desktop:demo:bob")
-                .count(),
-            2
-        );
-        broker.kill9();
-        broker.restart();
-        broker
-            .publish("alice", &alice, "im/demo/u/bob/alice", "again")
-            .expect_code(0);
-    }
-}
+mod tests;

@@ -1,11 +1,12 @@
 //! Child processes that can't outlive their test, and calls that can't hang it.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::wait::{SOON, eventually};
 
@@ -48,10 +49,72 @@ impl Process {
         })
     }
 
+    /// Checks that it can go on: that it has not ended, and that nobody has stopped it. It looks, and takes
+    /// nothing from whoever waits for the end.
+    ///
+    /// # Panics
+    /// With what has become of it, when it can't.
+    #[track_caller]
+    pub fn assert_runs(&self, name: &str) {
+        let changes = WaitIdOptions::EXITED | WaitIdOptions::STOPPED;
+        let looking = WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let state = waitid(WaitId::Pid(self.id()), changes | looking).expect("a child can be looked at");
+        let Some(state) = state else { return };
+        let fate = if let Some(code) = state.exit_status() {
+            format!("has ended with {code}")
+        } else if let Some(signal) = state.terminating_signal() {
+            format!("was killed by signal {signal}")
+        } else if let Some(signal) = state.stopping_signal() {
+            format!("was stopped by signal {signal}")
+        } else {
+            return;
+        };
+        panic!("{name}, process {}, {fate}: not by this test", self.pid());
+    }
+
+    /// What each of its threads is doing, for a process that should do something and does not: from the kernel,
+    /// and as a backtrace where gdb is installed.
+    #[must_use]
+    pub fn portrait(&self) -> String {
+        let pid = self.pid();
+        let mut text = String::new();
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let read = |file: &str| std::fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+            let status = read("status");
+            let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+            let _ = writeln!(
+                text,
+                "thread {} {}: {}, in {}",
+                thread.file_name().display(),
+                read("comm").trim(),
+                state.unwrap_or_default().trim(),
+                read("wchan"),
+            );
+        }
+        let pid = pid.to_string();
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-p", &pid, "-batch", "-ex", "thread apply all backtrace"]);
+        match gdb.stdin(Stdio::null()).output() {
+            Ok(output) => text.push_str(&String::from_utf8_lossy(&output.stdout)),
+            Err(error) => {
+                let _ = writeln!(text, "no backtrace, gdb can't be started: {error}");
+            }
+        }
+        text
+    }
+
+    fn id(&self) -> Pid {
+        let id = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        id.expect("a child has a pid")
+    }
+
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         // A process that has ended is not signalled: that is no fault.
-        let _ = kill_process(pid.expect("a child has a pid"), signal);
+        let _ = kill_process(self.id(), signal);
     }
 
     /// The most memory it ever had, in MB.
@@ -200,6 +263,7 @@ fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::when;
 
     #[test]
     fn a_command_gets_its_input_and_gives_its_output_and_code() {
@@ -214,6 +278,45 @@ mod tests {
                 stdout: "data".to_owned(),
                 stderr: "words\n".to_owned()
             }
+        );
+    }
+
+    #[test]
+    fn what_has_become_of_a_process_is_told_by_its_name() {
+        let fate = |process: &Process| {
+            let look = std::panic::AssertUnwindSafe(|| process.assert_runs("the sleeper"));
+            let panic = std::panic::catch_unwind(look).err()?;
+            Some(panic.downcast_ref::<String>().unwrap().clone())
+        };
+        let mut process = Process::start(Command::new("sleep").arg("60"));
+        let told = |words: &str, process: &Process| {
+            let wanted = format!(
+                "the sleeper, process {}, {words}: not by this test",
+                process.pid()
+            );
+            eventually(SOON, words, || {
+                let fate = fate(process);
+                when(fate.as_ref() == Some(&wanted), fate)
+            });
+        };
+        assert_eq!(fate(&process), None);
+        eventually(SOON, "it to sleep", || {
+            let portrait = process.portrait();
+            when(portrait.contains(" sleep: S (sleeping), in "), portrait)
+        });
+        process.signal(Signal::STOP);
+        told("was stopped by signal 19", &process);
+        process.signal(Signal::CONT);
+        eventually(SOON, "it to go on", || fate(&process).map_or(Ok(()), Err));
+        process.signal(Signal::KILL);
+        told("was killed by signal 9", &process);
+        assert!(
+            !process.wait(SOON).success(),
+            "who waits for the end still has it"
+        );
+        told(
+            "has ended with 3",
+            &Process::start(Command::new("sh").args(["-c", "exit 3"])),
         );
     }
 

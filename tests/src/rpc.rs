@@ -121,10 +121,21 @@ impl Rpc {
     /// # Panics
     /// When the first answer is no hello.
     pub fn bind(&self, app_id: &str) -> Result<Bound, Failure> {
+        self.bind_instance(app_id, &uuid::Uuid::new_v4().to_string())
+    }
+
+    /// As [`Rpc::bind`], for an instance that has its id.
+    ///
+    /// # Errors
+    /// What the daemon answers.
+    ///
+    /// # Panics
+    /// When the daemon's first word is no hello.
+    pub fn bind_instance(&self, app_id: &str, instance_id: &str) -> Result<Bound, Failure> {
         self.wait(async {
             let request = BindRequest {
                 app_id: app_id.to_owned(),
-                instance_id: uuid::Uuid::new_v4().to_string(),
+                instance_id: instance_id.to_owned(),
                 app_version: "1".to_owned(),
                 protocol_min: imd_proto::PROTOCOL_MIN,
                 protocol_max: imd_proto::PROTOCOL,

@@ -13,17 +13,30 @@ pub const SOON: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// When the deadline has passed: with `what` was awaited, and what `probe` saw last.
-pub fn eventually<T, S: Debug>(deadline: Duration, what: &str, mut probe: impl FnMut() -> Result<T, S>) -> T {
+pub fn eventually<T, S: Debug>(deadline: Duration, what: &str, probe: impl FnMut() -> Result<T, S>) -> T {
+    eventually_or_tell(deadline, what, probe, String::new)
+}
+
+/// As [`eventually`], for a wait whose failure needs more words: `tell` is asked for them when the deadline has
+/// passed, and not before.
+///
+/// # Panics
+/// As [`eventually`], with what `tell` says.
+pub fn eventually_or_tell<T, S: Debug>(
+    deadline: Duration,
+    what: &str,
+    mut probe: impl FnMut() -> Result<T, S>,
+    tell: impl FnOnce() -> String,
+) -> T {
     let start = clock::now().boot;
     loop {
         match probe() {
             Ok(found) => return found,
             Err(seen) => {
                 let waited = clock::now().boot.since(start);
-                assert!(
-                    waited < deadline,
-                    "waited {waited:?} for {what}; last seen: {seen:?}"
-                );
+                if waited >= deadline {
+                    panic!("waited {waited:?} for {what}; last seen: {seen:?}{}", tell());
+                }
             }
         }
         pause();

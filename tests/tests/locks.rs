@@ -57,6 +57,32 @@ fn the_second_daemon_names_the_first_and_harms_nothing() {
 }
 
 #[test]
+fn a_living_daemon_whose_socket_is_removed_is_reached_again_and_keeps_who_was_connected() {
+    let mut daemon = Daemon::configured(&config(SERVER, ""));
+    let pid = i32::try_from(daemon.pid()).unwrap();
+    let socket = daemon.home().socket();
+    let before = daemon.rpc();
+    let bound = before.bind("org.example.App").unwrap();
+    let directory = socket.parent().unwrap().to_owned();
+    let removals: [&dyn Fn(); 2] = [&|| fs::remove_file(&socket).unwrap(), &|| {
+        fs::remove_dir_all(&directory).unwrap()
+    }];
+    for remove in removals {
+        remove();
+        let found = eventually(SOON, "the socket's name", || {
+            Rpc::dial(&socket).and_then(|rpc| rpc.version())
+        });
+        assert_eq!(found.pid, pid);
+        before.init(&bound, "demo").unwrap();
+    }
+    // The locks are held as before.
+    let refused = Running::start(&mut daemon.home().imd(), b"").finish();
+    assert!(refused.stderr.contains(&pid.to_string()), "{refused:?}");
+    daemon.terminate();
+    assert!(!socket.exists());
+}
+
+#[test]
 fn a_socket_left_by_kill_9_is_taken_over() {
     let mut daemon = Daemon::configured(&config(SERVER, ""));
     daemon.kill9();

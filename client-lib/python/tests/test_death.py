@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from imd_client import (
     IpcDisconnected,
     Loss,
     MessageStored,
+    Sending,
     Sent,
     Started,
     Status,
@@ -29,6 +31,7 @@ from imd_client import (
     _connect,
     _link,
 )
+from imd_client._keeper import Request
 from kit import (
     APP_KEY,
     Daemon,
@@ -130,6 +133,65 @@ async def test_a_pending_connect_outlives_the_daemon(stage: Stage) -> None:
         daemon.start()
         assert await soon(connecting) == "alice"
         assert len(opened) == 1
+
+
+async def test_a_silent_first_answer_is_not_the_end_of_a_connect(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_link, "DEADLINE", 0.2)
+    monkeypatch.setattr(_connect, "_AGAIN", 0.1)
+    daemon = stage.daemon()
+    async with an_app(daemon) as client:
+        asked: list[str] = []
+        issue = client._connector._issue
+
+        async def noted(link: _link.Link, request: Request, *rest: Any) -> str:
+            asked.append(request.connect_id)
+            return await issue(link, request, *rest)
+
+        monkeypatch.setattr(client._connector, "_issue", noted)
+        daemon.signal(signal.SIGSTOP)
+        connecting = client.connect(stage.token("alice"))
+        await eventually("it to be asked for again", lambda: True if len(asked) > 2 else None)
+        daemon.signal(signal.SIGCONT)
+        assert await soon(connecting) == "alice"
+        assert len(set(asked)) == 1, "it is one connect for the daemon, too"
+        assert [app.phase.value for app in await client.apps()] == ["succeeded"]
+
+
+async def test_a_connect_that_is_never_answered_ends_with_its_time_limit_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_link, "DEADLINE", 0.2)
+    daemon = stage.daemon()
+    async with an_app(daemon) as client:
+        daemon.signal(signal.SIGSTOP)
+        with pytest.raises(ImdError) as late:
+            await soon(client.connect(stage.token("alice"), time_limit=1))
+        assert (late.value.code, late.value.sent) == (Code.RC_CONNECT_TIMEOUT, Sent.UNKNOWN)
+        daemon.signal(signal.SIGCONT)
+
+
+async def test_a_listener_that_sends_as_soon_as_it_is_told_of_the_next_daemon_waits_for_the_account(
+    stage: Stage,
+) -> None:
+    daemon = stage.daemon(is_started=False)
+    configuration = daemon.home / "imd.toml"
+    configuration.write_text(f"{configuration.read_text()}\n[link]\nremember = false\n")
+    daemon.start_and_wait()
+    async with an_app(daemon) as client:
+        await soon(client.connect(stage.token("alice")))
+        first = client.status.daemon_run_id
+        sendings: list[Sending] = []
+
+        def listen(status: Status) -> None:
+            if not status.is_daemon_lost and status.daemon_run_id != first and not sendings:
+                sendings.append(client.send_text("bob", "I am back"))
+
+        client.add_connection_status_listener(listen)
+        daemon.kill()
+        await lost(client)
+        daemon.start()
+        await eventually("the rebind", lambda: True if sendings else None)
+        await soon(sendings[0].accepted())
 
 
 async def test_the_limit_of_a_connect_ends_it_without_a_daemon_too(stage: Stage) -> None:
@@ -261,7 +323,7 @@ async def test_messages_are_sent_once_over_kills_of_the_senders_daemon(stage: St
 async def test_a_message_without_a_daemon_fails_when_its_patience_ends(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imd_client._sending.PATIENCE", 0.2)
+    monkeypatch.setattr("imd_client._delivery.PATIENCE", 0.2)
     daemon = stage.daemon()
     async with an_app(daemon) as client:
         daemon.kill()
@@ -346,6 +408,44 @@ async def test_a_daemon_at_the_same_socket_that_does_not_know_the_app_is_a_loss(
         await soon(link.is_down())
         await bound(client)
         await client.disconnect()
+
+
+async def test_an_instance_id_that_another_process_uses_too_is_said_in_words(stage: Stage) -> None:
+    daemon = stage.daemon()
+    async with an_app(daemon) as client:
+        told: list[Status] = []
+        client.add_connection_status_listener(told.append)
+        other = await _binder.bind(client._binder.identity, None)
+        await eventually("the loss", lambda: True if any(status.is_daemon_lost for status in told) else None)
+        [lost_to_it] = [status for status in told if status.is_daemon_lost]
+        assert lost_to_it.reason.startswith("another process uses the instance id of this one: "), lost_to_it
+        await other.link.close()
+
+
+async def test_a_call_between_the_end_of_the_binding_and_the_goodbye_leaves_the_word_to_the_goodbye(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_link, "GRACE", 10.0)
+    refused = 0
+    told_how = _link.Link._told_how
+
+    async def noted(link: _link.Link) -> None:
+        nonlocal refused
+        refused += 1
+        await told_how(link)
+
+    monkeypatch.setattr(_link.Link, "_told_how", noted)
+    daemon = stage.daemon()
+    async with an_app(daemon) as client:
+        client._binder.current("a test").bound("a binding that the daemon has ended")
+        calls = [asyncio.ensure_future(client.disconnect()) for _ in range(3)]
+        await eventually("their refusal", lambda: True if refused == len(calls) else None)
+        daemon.signal(signal.SIGTERM)
+        assert (await lost(client)).loss is Loss.STOPPED
+        for outcome in await soon(asyncio.gather(*calls, return_exceptions=True)):
+            assert isinstance(outcome, IpcDisconnected)
+            assert outcome.sent is Sent.NO
+        await daemon.ended()
 
 
 async def test_a_client_that_is_closed_ends_whatever_waits(stage: Stage) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -32,8 +35,10 @@ from imd_client import (
     Started,
     Tail,
     Verdict,
+    _link,
 )
-from kit import Stage, an_app, bound, eventually_answered, soon
+from imd_client._errors import silent
+from kit import Stage, an_app, bound, eventually, eventually_answered, lost, soon
 
 ALICE = ConversationKey.private("alice")
 BOB = ConversationKey.private("bob")
@@ -331,10 +336,118 @@ async def test_what_tools_ask(stage: Stage) -> None:
         assert version.version == imd_client.__version__
         [app] = await client.apps()
         assert (app.app_id, app.phase.value, app.instance_id) == ("org.example.Chat", "succeeded", client.instance_id)
+        assert (app.lag, app.subscriptions) == (None, 0)
+        async with client.subscribe(Tail()) as events:
+            assert isinstance((await soon(anext(events))).kind, Started)
+            [app] = await client.apps()
+            assert (app.lag, app.subscriptions) == (0, 1)
+        assert client.status.storage_full == (await client.fetch_status()).storage_full == ""
         history = await client.status_history()
         assert [change.name for change in history][-1] == "CONNECTED"
+        metrics = await client.metrics()
+        assert metrics.endswith("# EOF\n")
+        assert f'version="{version.version}"' in metrics
         findings = await client.diagnose()
         assert {finding.verdict for finding in findings} & {Verdict.OK}
+
+
+async def test_a_timeline_goes_over_restarts_of_the_daemon(stage: Stage) -> None:
+    began = datetime.now(timezone.utc)
+    daemon = stage.daemon()
+    async with an_app(daemon) as client:
+        await soon(client.connect(stage.token("alice")))
+        runs = [client.status.daemon_run_id]
+        await daemon.terminate()
+        await lost(client)
+        daemon.start()
+        runs.append((await bound(client)).daemon_run_id)
+        timeline = await client.timeline(began)
+        assert [run.run_id for run in timeline.runs] == runs
+        stopped, running = timeline.runs
+        assert stopped.started is not None
+        assert stopped.ended is not None
+        assert began - timedelta(seconds=1) < stopped.started <= stopped.ended
+        assert daemon.process is not None
+        assert (running.ended, running.pid, running.version) == (None, daemon.process.pid, imd_client.__version__)
+        assert {change.run_id for change in timeline.changes} == set(runs)
+        assert "CONNECTED" in [change.name for change in timeline.changes if change.run_id == runs[0]]
+        later = await client.timeline(datetime.now(timezone.utc) + timedelta(hours=1))
+        assert len(later.changes) == 1, "the last one before"
+
+
+async def test_what_is_sent_together_goes_together_and_in_order(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recorded(monkeypatch)
+    async with two(stage) as (alice, bob):
+        sendings = [alice.send_text("bob", str(number)) for number in range(300)]
+        large = [alice.send_message(BOB, Content("app:large", bytes(100_000))) for _ in range(7)]
+        refused = alice.send_message(BOB, Content("no name", b"x"))
+        sendings.append(alice.send_text("bob", "last"))
+        for sending in sendings:
+            await soon(sending.received())
+        for sending in large:
+            await soon(sending.accepted())
+        with pytest.raises(ImdError) as wrong:
+            await soon(refused.accepted())
+        assert (wrong.value.code, wrong.value.sent) == (Code.BIZ_ERROR_INVALID_PARAMETER, Sent.YES)
+        # No more than 256, and no more than 512 KiB.
+        assert [count for name, count in made if name == "SendMessages"] == [256, 44 + 5, 2 + 2]
+        page = await bob.list_messages(ALICE, limit=200)
+        texts = [message.text for message in page.messages if message.text is not None]
+        assert texts[-50:] == [*map(str, range(251, 300)), "last"]
+
+
+async def test_an_older_daemon_is_given_one_message_at_a_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recorded(monkeypatch, unknown="SendMessages")
+    async with two(stage) as (alice, bob):
+        sendings = [alice.send_text("bob", str(number)) for number in range(10)]
+        refused = alice.send_message(BOB, Content("no name", b"x"))
+        sendings.append(alice.send_text("bob", "last"))
+        for sending in sendings:
+            await soon(sending.received())
+        with pytest.raises(ImdError) as wrong:
+            await soon(refused.accepted())
+        assert wrong.value.code == Code.BIZ_ERROR_INVALID_PARAMETER
+        assert [name for name, _ in made].count("SendMessage") == 12
+        page = await bob.list_messages(ALICE)
+        assert [message.text for message in page.messages] == [*map(str, range(10)), "last"]
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, unknown: str = "") -> list[tuple[str, int]]:
+    """The calls that are made, and of how many messages; one of them unknown to the daemon, as to an older one."""
+    made: list[tuple[str, int]] = []
+    exchange = _link.Link.exchange
+
+    async def record(link: _link.Link, method: Any, request: Any, *rest: Any) -> Any:
+        made.append((method.name, len(getattr(request, "messages", ()))))
+        if method.name == unknown:
+            method = replace(method, path=f"{method.path}OfALaterDaemon")
+        return await exchange(link, method, request, *rest)
+
+    monkeypatch.setattr(_link.Link, "exchange", record)
+    return made
+
+
+async def test_a_silence_about_one_message_does_not_end_the_wait_for_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    exchange = _link.Link.exchange
+
+    async def silent_once(link: _link.Link, method: Any, request: Any, *rest: Any) -> Any:
+        nonlocal asked
+        if method.name == "GetMessage":
+            asked += 1
+            if asked == 1:
+                raise silent(method.name, 2.0, Sent.UNKNOWN)
+        return await exchange(link, method, request, *rest)
+
+    monkeypatch.setattr(_link.Link, "exchange", silent_once)
+    async with two(stage) as (alice, _):
+        sending = alice.send_text("bob", "hello")
+        await soon(sending.received())
+        other = alice.send_text("nobody", "hello")
+        await soon(other.sent())
+        await eventually("it to be asked again", lambda: True if asked > 1 else None)
 
 
 def test_a_start_is_one_of_three() -> None:

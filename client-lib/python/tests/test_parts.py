@@ -283,7 +283,7 @@ def test_no_type_of_the_wire_is_in_a_signature() -> None:
 def test_a_daemon_that_was_never_there_is_no_loss() -> None:
     status = daemon_lost(None, Loss.NOT_YET_THERE, "")
     assert (status.generation, status.daemon_run_id, status.last_code) == (0, "", Code.IPC_DISCONNECT)
-    assert Binder(Identity(Path("/x"), "a", "", "i", None)).losses == 0
+    assert Binder(Identity(Path("/x"), "a", "", "i", None)).after_outage is None
 
 
 def test_a_wheel_has_the_classes_and_their_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

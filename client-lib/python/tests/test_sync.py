@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -105,6 +106,8 @@ def test_messages_and_events_are_waited_for(stage: Stage) -> None:
         assert missing.value.code == Code.RC_DB_DATA_NOT_FOUND
         assert bob.fetch_status().is_connected
         assert bob.status_history()[-1].connection is ConnectionStatus.CONNECTED
+        assert bob.metrics().endswith("# EOF\n")
+        assert bob.timeline(datetime.now() - timedelta(hours=1)).runs[-1].run_id == bob.status.daemon_run_id
         assert bob.diagnose()
         assert [app.instance_id for app in bob.apps()] == [bob.instance_id]
         bob.disconnect()

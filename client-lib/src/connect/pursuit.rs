@@ -43,8 +43,9 @@ enum Answer {
     Refused(Error),
     /// The daemon is gone, and has told nothing.
     Lost(Sent),
-    /// It is there, and did not answer.
-    Silent(Error),
+    /// It is there, and did not answer. It may still carry it out: an app that were told of an error would be
+    /// refused the next connect.
+    Silent,
 }
 
 /// How a daemon is asked.
@@ -54,6 +55,8 @@ enum Asking {
     First,
     /// By the library itself.
     Again,
+    /// By the library itself, for what had succeeded: whoever has signed out in the meantime is not overridden.
+    Resuming,
 }
 
 impl Pursuit {
@@ -142,8 +145,7 @@ impl Pursuit {
             match self.ask(&link, asking).await {
                 Answer::Told(outcome) => return outcome.map(|user_id| (user_id, link)),
                 Answer::Refused(error) => return Err(error),
-                Answer::Silent(error) if asking == Asking::First => return Err(error),
-                Answer::Silent(_) => {}
+                Answer::Silent => sent = Sent::Unknown,
                 Answer::Lost(lost) => {
                     if lost != Sent::No {
                         sent = Sent::Unknown;
@@ -171,8 +173,13 @@ impl Pursuit {
         tokio::select! {
             biased;
             () = passed(self.deadline, Duration::ZERO) => {
-                let loss = self.shared.uplink.loss();
-                let text = format!("no connection within the time limit; last: {loss}");
+                let text = match self.shared.uplink.up() {
+                    Some(_) => "no connection within the time limit, and no word of the daemon".to_owned(),
+                    None => format!(
+                        "no connection within the time limit; last: {}",
+                        self.shared.uplink.loss()
+                    ),
+                };
                 Err(Error::new(Code::RC_CONNECT_TIMEOUT, text, sent))
             }
             link = next => Ok(link),
@@ -196,7 +203,7 @@ impl Pursuit {
     async fn converse(&self, link: &Link, asking: Asking, time_left: Option<Duration>) -> Answer {
         let permit = match asking {
             Asking::First => link.permit(NAME),
-            Asking::Again => link.turn(NAME).await,
+            Asking::Again | Asking::Resuming => link.turn(NAME).await,
         };
         let _permit = match permit {
             Ok(permit) => permit,
@@ -209,6 +216,10 @@ impl Pursuit {
             connect_id: self.connect.clone(),
             app_key: String::new(),
             database_opened_seen: self.progress.borrow().opened.is_some(),
+            resumes: match asking {
+                Asking::First | Asking::Again => false,
+                Asking::Resuming => true,
+            },
         });
         let mut session = SessionServiceClient::new(link.channel());
         let answer = link.within(NAME, DEADLINE, session.connect(request)).await;
@@ -282,14 +293,14 @@ impl Pursuit {
                     return;
                 }
             }
-            match self.ask(link, Asking::Again).await {
+            match self.ask(link, Asking::Resuming).await {
                 Answer::Told(Ok(_)) => return,
                 Answer::Told(Err(error)) | Answer::Refused(error) => {
                     tracing::info!(%error, "the connect that had succeeded has ended");
                     self.shared.claim.released(&self.connect);
                     return;
                 }
-                Answer::Lost(_) | Answer::Silent(_) => {}
+                Answer::Lost(_) | Answer::Silent => {}
             }
             if self.shared.uplink.retry(link).await.number != link.number {
                 return;
@@ -313,8 +324,9 @@ impl Answer {
     fn of(error: Error) -> Self {
         if error.is_loss() {
             Self::Lost(error.sent())
-        } else if error.code() == Code::IMD_DEADLINE_EXCEEDED && error.sent() == Sent::Unknown {
-            Self::Silent(error)
+        } else if error.code() == Code::IMD_DEADLINE_EXCEEDED {
+            // The daemon's own deadline is the same silence: what it waits for may still come.
+            Self::Silent
         } else {
             Self::Refused(error)
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::event_service_client::EventServiceClient;
 use imd_proto::imd::v1::subscribe_request;
@@ -12,7 +11,7 @@ use tonic::Streaming;
 
 use super::{Cursor, Event, EventKind, Start};
 use crate::call::{DEADLINE, Link, LinkNumber, MAX_ANSWER};
-use crate::error::{Error, Sent};
+use crate::error::Error;
 use crate::supervisor::Shared;
 
 const NAME: &str = "Subscribe";
@@ -24,7 +23,27 @@ pub(crate) struct Feed {
     start: Start,
     /// Something was given.
     is_started: bool,
+    owner: Owner,
     stage: Stage,
+}
+
+/// Whose it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Its first request is one of the app's calls, and fails as they do.
+    App,
+    /// What passes is waited out from the first request on.
+    Library,
+}
+
+impl Owner {
+    /// Whether it goes on after this.
+    fn waits_out(self, error: &Error) -> bool {
+        match self {
+            Self::App => error.is_loss(),
+            Self::Library => error.is_passing(),
+        }
+    }
 }
 
 enum Stage {
@@ -52,11 +71,20 @@ pub(crate) struct Page {
 }
 
 impl Feed {
-    pub(crate) const fn new(shared: Arc<Shared>, start: Start) -> Self {
+    pub(crate) const fn of_app(shared: Arc<Shared>, start: Start) -> Self {
+        Self::new(shared, start, Owner::App)
+    }
+
+    pub(crate) const fn of_library(shared: Arc<Shared>, start: Start) -> Self {
+        Self::new(shared, start, Owner::Library)
+    }
+
+    const fn new(shared: Arc<Shared>, start: Start, owner: Owner) -> Self {
         Self {
             shared,
             start,
             is_started: false,
+            owner,
             stage: Stage::New,
         }
     }
@@ -70,9 +98,13 @@ impl Feed {
             match &mut self.stage {
                 Stage::New => {
                     let link = self.shared.uplink.next(None).await;
-                    self.stage = match self.begin(&link).await {
+                    let begun = match self.owner {
+                        Owner::App => self.begin(&link).await,
+                        Owner::Library => self.resume(&link).await,
+                    };
+                    self.stage = match begun {
                         Ok(pages) => Stage::Open(pages),
-                        Err(error) if error.is_loss() => Stage::Broken(link),
+                        Err(error) if self.owner.waits_out(&error) => Stage::Broken(link),
                         Err(error) => return Err(error),
                     };
                 }
@@ -80,7 +112,7 @@ impl Feed {
                     let link = self.shared.uplink.retry(link).await;
                     self.stage = match self.resume(&link).await {
                         Ok(pages) => Stage::Open(pages),
-                        Err(error) if is_passing(&error) => Stage::Broken(link),
+                        Err(error) if error.is_passing() => Stage::Broken(link),
                         Err(error) => return Err(error),
                     };
                 }
@@ -91,7 +123,7 @@ impl Feed {
                             self.stage = Stage::Broken(Arc::clone(&pages.link));
                             continue;
                         }
-                        Err(error) if error.is_loss() => {
+                        Err(error) if self.owner.waits_out(&error) => {
                             self.stage = Stage::Broken(Arc::clone(&pages.link));
                             continue;
                         }
@@ -146,12 +178,6 @@ impl Feed {
     }
 }
 
-/// What the library waits out where it goes on by itself: a daemon that hangs, or has no room at the moment.
-fn is_passing(error: &Error) -> bool {
-    let is_silent = error.code() == Code::IMD_DEADLINE_EXCEEDED && error.sent() == Sent::Unknown;
-    error.is_loss() || is_silent || error.code() == Code::IMD_TOO_MANY
-}
-
 fn events(page: v1::SubscribeResponse) -> Vec<Event> {
     match page.content {
         Some(Told::Started(v1::Started { cursor, recovered })) => vec![Event {
@@ -167,7 +193,7 @@ fn events(page: v1::SubscribeResponse) -> Vec<Event> {
 
 /// Hands out a subscription's events, until its reader is gone.
 pub(super) async fn pump(shared: Arc<Shared>, start: Start, tell: mpsc::Sender<Result<Vec<Event>, Error>>) {
-    let mut feed = Feed::new(shared, start);
+    let mut feed = Feed::of_app(shared, start);
     loop {
         let page = tokio::select! {
             biased;

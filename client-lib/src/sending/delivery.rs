@@ -14,7 +14,8 @@ use crate::clock::{self, BootTime};
 use crate::error::{Error, Sent};
 use crate::uplink::Uplink;
 
-/// How long messages wait for a daemon: counted from the loss, or from its own call if that was later.
+/// How long messages wait for a daemon: counted from the loss, or from its own call if that was later. And how
+/// long a daemon that was bound after an outage may take to open the account.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two requests to a daemon that has no account open.
@@ -54,14 +55,13 @@ pub(super) async fn deliver(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        match deadline {
+        match opening(&link, patience) {
             _ if error.is_loss() => {
                 if error.sent() == Sent::Unknown {
                     sent = Sent::Unknown;
                 }
                 previous = Some(link);
             }
-            // A daemon that was started again has not opened the account yet.
             Some(until) if error.code() == Code::RC_DB_NOT_INIT && clock::now() < until => {
                 // Or it has closed it again: then there is no sign to wait for.
                 if refused_by.replace(link.number) == Some(link.number) {
@@ -83,6 +83,12 @@ pub(super) async fn deliver(
             Some(_) | None => return Err(error),
         }
     }
+}
+
+/// How long the account may be about to be opened: by the daemon itself, as it remembers, or by the connect
+/// that this library makes again, of which the app knows nothing.
+fn opening(link: &Link, patience: Duration) -> Option<BootTime> {
+    link.after_outage.map(|bound| bound + patience)
 }
 
 async fn hand_over(link: &Link, request: v1::SendMessagesRequest) -> Result<v1::SendMessagesResponse, Error> {

@@ -81,6 +81,21 @@ pub(super) struct Followed {
 }
 
 impl Followed {
+    fn new(uid: String, register: Weak<Register>) -> Arc<Self> {
+        Arc::new(Self {
+            uid,
+            progress: watch::Sender::default(),
+            register,
+        })
+    }
+
+    /// One that is not even given to the daemon.
+    pub(super) fn never(uid: String, error: Error) -> Arc<Self> {
+        let followed = Self::new(uid, Weak::new());
+        followed.refused(error);
+        followed
+    }
+
     pub(super) fn change(&self, change: impl FnOnce(&mut Progress)) {
         self.progress.send_if_modified(|progress| {
             let is_open = !progress.is_final();
@@ -154,26 +169,55 @@ pub(super) struct Register {
 }
 
 #[derive(Default)]
-pub(super) struct Entries {
+struct Entries {
     /// An app may send the same uid again while it waits for the first.
     by_uid: HashMap<String, Vec<Weak<Followed>>>,
-    pub(super) is_watched: bool,
-    pub(super) queue: Option<mpsc::UnboundedSender<Job>>,
+    is_watched: bool,
+    queue: Option<mpsc::UnboundedSender<Job>>,
+}
+
+/// Whether somebody watches the log for the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    Runs,
+    /// Whoever is told this has to start it.
+    ToStart,
 }
 
 impl Register {
-    pub(super) fn follow(self: &Arc<Self>, uid: String) -> Arc<Followed> {
-        let followed = Arc::new(Followed {
-            uid: uid.clone(),
-            progress: watch::Sender::default(),
-            register: Arc::downgrade(self),
+    /// Adds a message. In one step with the question whether it is watched: each message belongs to a watch,
+    /// which tells it its end.
+    pub(super) fn follow(self: &Arc<Self>, uid: String) -> (Arc<Followed>, Watch) {
+        let followed = Followed::new(uid.clone(), Arc::downgrade(self));
+        let mut entries = self.lock();
+        let same = entries.by_uid.entry(uid).or_default();
+        same.push(Arc::downgrade(&followed));
+        let watch = match std::mem::replace(&mut entries.is_watched, true) {
+            true => Watch::Runs,
+            false => Watch::ToStart,
+        };
+        (followed, watch)
+    }
+
+    /// The watch ends. Those it was for; one that is added from here on is the next one's.
+    pub(super) fn end_watch(&self) -> Vec<Arc<Followed>> {
+        let mut entries = self.lock();
+        entries.is_watched = false;
+        entries.all()
+    }
+
+    /// The queue; `start` is given its other end when it is made.
+    pub(super) fn queue(
+        &self,
+        start: impl FnOnce(mpsc::UnboundedReceiver<Job>),
+    ) -> mpsc::UnboundedSender<Job> {
+        let mut entries = self.lock();
+        let queue = entries.queue.get_or_insert_with(|| {
+            let (queue, jobs) = mpsc::unbounded_channel();
+            start(jobs);
+            queue
         });
-        self.lock()
-            .by_uid
-            .entry(uid)
-            .or_default()
-            .push(Arc::downgrade(&followed));
-        followed
+        queue.clone()
     }
 
     pub(super) fn log_is_open(&self, link: LinkNumber) {
@@ -209,9 +253,7 @@ impl Register {
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Followed>> {
-        let entries = self.lock();
-        let all = entries.by_uid.values().flatten();
-        all.filter_map(Weak::upgrade).collect()
+        self.lock().all()
     }
 
     pub(super) fn deleted(&self, message_ids: &[i64]) {
@@ -227,7 +269,33 @@ impl Register {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Entries> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn all(&self) -> Vec<Arc<Followed>> {
+        let all = self.by_uid.values().flatten();
+        all.filter_map(Weak::upgrade).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_belongs_to_one_watch_and_the_first_after_its_end_starts_the_next() {
+        let register = Arc::new(Register::default());
+        let (first, watch) = register.follow("first".to_owned());
+        assert_eq!(watch, Watch::ToStart);
+        let (second, watch) = register.follow("second".to_owned());
+        assert_eq!(watch, Watch::Runs);
+        let mut ended: Vec<_> = register.end_watch().iter().map(|one| one.uid.clone()).collect();
+        ended.sort();
+        assert_eq!(ended, [first.uid.as_str(), second.uid.as_str()]);
+        let (third, watch) = register.follow("third".to_owned());
+        assert_eq!(watch, Watch::ToStart, "nobody else would watch for {}", third.uid);
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct Script {
     /// Counts the starts.
     pub(crate) run: Arc<Mutex<u32>>,
     pub(crate) archive: archive::Archive,
-    events: broadcast::Sender<BindEvent>,
+    events: broadcast::Sender<Result<BindEvent, Status>>,
 }
 
 impl Default for Script {
@@ -150,12 +150,17 @@ impl Script {
     /// Makes a status the newest, and tells it to whoever is bound.
     pub(crate) fn publish(&self, status: v1::ConnectionStatus) {
         *self.status.lock().unwrap() = status.clone();
-        let _ = self.events.send(BindEvent::Status(status));
+        let _ = self.events.send(Ok(BindEvent::Status(status)));
     }
 
     pub(crate) fn say_goodbye(&self, reason: &str) {
         let reason = reason.to_owned();
-        let _ = self.events.send(BindEvent::Goodbye(v1::Goodbye { reason }));
+        let _ = self.events.send(Ok(BindEvent::Goodbye(v1::Goodbye { reason })));
+    }
+
+    /// Ends the bindings, as if somebody else had bound the same instance id.
+    pub(crate) fn supersede(&self, text: &str) {
+        let _ = self.events.send(Err(to_status(Code::IMD_NOT_BOUND, text)));
     }
 
     pub(crate) fn connect(&self, connect: Connect) {
@@ -390,10 +395,11 @@ impl SessionService for Script {
         let (tell, told) = mpsc::channel(16);
         tokio::spawn(async move {
             let _bound = bound;
-            let mut next = Some(hello);
+            let mut next = Some(Ok(hello));
             while let Some(event) = next {
-                let last = matches!(event, BindEvent::Goodbye(_));
-                let sent = tell.send(Ok(v1::BindResponse { event: Some(event) })).await;
+                let last = matches!(event, Ok(BindEvent::Goodbye(_)) | Err(_));
+                let answer = event.map(|event| v1::BindResponse { event: Some(event) });
+                let sent = tell.send(answer).await;
                 if last || sent.is_err() {
                     return;
                 }

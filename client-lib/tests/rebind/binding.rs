@@ -69,6 +69,42 @@ fn an_orderly_stop_is_told_from_a_death_and_the_run_that_stops_is_not_bound_agai
 }
 
 #[test]
+fn an_instance_id_that_another_process_uses_too_is_said_in_words() {
+    let daemon = FakeDaemon::start();
+    let client = client(&daemon);
+    let mut changes = client.connection_status_changes();
+    daemon.script.supersede("bound again by org.example.Copy (pid 7)");
+    let reason = "another process uses the instance id of this one: bound again by org.example.Copy (pid 7)";
+    let reason = reason.to_owned();
+    assert_eq!(next_loss(&mut changes), DaemonLoss::Unbound { reason });
+    assert_eq!(next_daemon(&mut changes).daemon_run_id, "run 1");
+}
+
+#[test]
+fn a_call_that_meets_a_stopping_daemon_between_the_end_of_the_binding_and_the_goodbye_was_not_sent() {
+    let mut daemon = FakeDaemon::start();
+    let client = client(&daemon);
+    let mut changes = client.connection_status_changes();
+    daemon.script.refuse("GetVersion", Code::IMD_NOT_BOUND);
+    let error = client.blocking().version().unwrap_err();
+    assert_eq!((error.code(), error.sent()), (Code::IPC_DISCONNECT, Sent::No));
+    // The Bind stream alone tells how the binding has ended.
+    daemon.script.say_goodbye("an update");
+    let reason = "an update".to_owned();
+    assert_eq!(next_loss(&mut changes), DaemonLoss::Stopped { reason });
+    // Nor is it a refusal of the app when it meets Init.
+    daemon.kill();
+    daemon.script.refuse("Init", Code::IMD_NOT_BOUND);
+    daemon.restart();
+    look(&client, |status| {
+        assert_ne!(status.last_code, Some(Code::IMD_NOT_BOUND));
+        status.reason.contains("the daemon has ended the binding")
+    });
+    daemon.script.behave();
+    next_daemon(&mut changes);
+}
+
+#[test]
 fn a_call_that_misses_its_deadline_loses_no_daemon() {
     let daemon = FakeDaemon::start();
     daemon.script.silence("GetVersion");

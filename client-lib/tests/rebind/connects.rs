@@ -121,6 +121,7 @@ fn on_database_opened_is_not_told_again_by_the_next_daemon() {
     assert_over(&calls);
     let [_, second] = connects(&daemon).try_into().unwrap();
     assert!(second.database_opened_seen);
+    assert!(!second.resumes, "it is still the app's wish");
     assert_eq!(second.time_limit_seconds, 0, "it had none");
 }
 
@@ -211,6 +212,40 @@ fn a_hang_of_the_next_daemon_does_not_end_a_connect() {
 }
 
 #[test]
+fn a_silent_first_answer_is_not_the_end_of_a_connect() {
+    let daemon = FakeDaemon::start();
+    daemon.script.silence("Connect");
+    let client = client(&daemon);
+    let calls = connect_with(&client, ConnectOptions::new());
+    daemon.script.wait_for_calls("Connect", 2);
+    daemon.script.behave();
+    assert_eq!(told(&calls), "onDatabaseOpened 0");
+    assert_eq!(told(&calls), "onSuccess alice");
+    assert_over(&calls);
+    let mut ids: Vec<_> = connects(&daemon)
+        .into_iter()
+        .map(|connect| connect.connect_id)
+        .collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "it is one connect for the daemon, too");
+}
+
+#[test]
+fn a_connect_that_is_never_answered_ends_with_its_time_limit_alone() {
+    let daemon = FakeDaemon::start();
+    daemon.script.silence("Connect");
+    let client = client(&daemon);
+    let options = ConnectOptions::new().time_limit(Duration::from_secs(3));
+    let error = wait(client.connect("token", options)).unwrap_err();
+    assert_eq!(
+        (error.code(), error.sent()),
+        (Code::RC_CONNECT_TIMEOUT, Sent::Unknown)
+    );
+    assert!(error.text().contains("no word of the daemon"), "{error}");
+    assert!(!client.connection_status().is_daemon_lost());
+}
+
+#[test]
 fn a_daemon_that_remembered_is_told_who_holds_the_connection() {
     let (mut daemon, client) = connected();
     killed_and_back(&mut daemon, &client, status(1, 1, "connecting"));
@@ -223,6 +258,10 @@ fn a_daemon_that_remembered_is_told_who_holds_the_connection() {
     );
     assert!(second.database_opened_seen);
     assert_eq!(second.time_limit_seconds, 0);
+    assert!(
+        !first.resumes && second.resumes,
+        "it gives way to whoever has signed out since"
+    );
 }
 
 #[test]
@@ -328,9 +367,10 @@ fn a_sign_out_that_may_have_been_carried_out_lets_go_of_the_connection() {
 #[test]
 fn a_refused_resumption_frees_the_app_for_another_connect() {
     let (mut daemon, client) = connected();
-    daemon
-        .script
-        .connect(Connect::Refuse(Code::RC_CONNECTION_EXIST, "held by another"));
+    daemon.script.connect(Connect::Refuse(
+        Code::RC_CONN_CANCELED,
+        "disconnected by another app",
+    ));
     killed_and_back(&mut daemon, &client, status(1, 1, "connecting"));
     daemon.script.wait_for_calls("Connect", 2);
     daemon.script.connect(Connect::Play(success("alice")));

@@ -6,6 +6,7 @@ mod binding;
 mod connects;
 mod events;
 mod sends;
+mod stalls;
 mod strangers;
 
 #[path = "../fake/mod.rs"]

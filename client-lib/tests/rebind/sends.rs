@@ -1,5 +1,8 @@
 //! Messages: accepted once, whatever dies.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use imd_client::{Code, Sending, Sent};
 
 use super::fake::archive::{private, text};
@@ -84,6 +87,27 @@ fn an_account_that_the_next_daemon_has_yet_to_open_is_waited_for() {
 }
 
 #[test]
+fn a_listener_that_sends_as_soon_as_it_is_told_of_the_next_daemon_waits_for_the_account_too() {
+    let mut daemon = FakeDaemon::start();
+    let client = client(&daemon);
+    daemon.kill();
+    daemon.script.archive.open("");
+    let (tell, told) = mpsc::channel();
+    let sender = client.clone();
+    let _listener = client.add_connection_status_listener(move |status| {
+        if status.daemon_run_id == "run 2" && !status.is_daemon_lost() {
+            tell.send(sender.send_text("bob", "I am back")).unwrap();
+        }
+    });
+    daemon.restart();
+    let sending = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    daemon.script.wait_for_call("SendMessages refused");
+    daemon.script.archive.open("first");
+    wait(sending.accepted()).unwrap();
+    assert_eq!(sends(&daemon), [sending.uid(); 2], "the same uid");
+}
+
+#[test]
 fn what_becomes_of_an_accepted_message_is_seen_over_a_death() {
     let mut daemon = FakeDaemon::start();
     let client = client(&daemon);
@@ -112,6 +136,38 @@ fn a_message_is_asked_for_again_where_the_log_does_not_tell() {
     daemon.script.archive.open("another log");
     daemon.restart();
     wait(sending.received()).unwrap();
+}
+
+#[test]
+fn a_silence_about_one_message_does_not_end_the_wait_for_all() {
+    let daemon = FakeDaemon::start();
+    daemon.script.silence("GetMessage");
+    let client = client(&daemon);
+    let sending = client.send_text("bob", "hello");
+    wait(sending.accepted()).unwrap();
+    daemon.script.wait_for_call("GetMessage");
+    // The log does not tell it.
+    daemon.script.archive.set(sending.uid(), 40, 0, false);
+    daemon.script.behave();
+    wait(sending.received()).unwrap();
+}
+
+#[test]
+fn a_log_that_is_not_opened_in_time_is_opened_later() {
+    for call in ["silent", "full"] {
+        let daemon = FakeDaemon::start();
+        match call {
+            "silent" => daemon.script.silence("Subscribe"),
+            _ => daemon.script.refuse("Subscribe", Code::IMD_TOO_MANY),
+        }
+        let client = client(&daemon);
+        let sending = client.send_text("bob", "hello");
+        wait(sending.accepted()).unwrap();
+        daemon.script.wait_for_call("Subscribe");
+        daemon.script.behave();
+        daemon.script.archive.settle(sending.uid(), 40, 0);
+        wait(sending.received()).unwrap();
+    }
 }
 
 #[test]

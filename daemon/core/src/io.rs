@@ -112,6 +112,8 @@ pub enum Input {
     Network(Network),
     /// Addresses or routes changed, and there is a network.
     NetworkChanged,
+    /// The machine is about to sleep: the server is told, and nothing is begun.
+    Sleeping,
     /// The machine slept and is awake.
     Resumed,
     /// What comes in cannot be stored, and why, for people to read; `None`: it can again.
@@ -144,6 +146,8 @@ pub struct ConnectRequest {
     pub time_limit: Option<Duration>,
     /// The client heard onDatabaseOpened of this connect from an earlier run of the daemon.
     pub database_opened_seen: bool,
+    /// It had succeeded at an earlier run of the daemon, and is no new wish of the app: it gives way to an end.
+    pub resumes: bool,
 }
 
 /// Whether there is a way to the outside.
@@ -151,7 +155,7 @@ pub struct ConnectRequest {
 pub enum Network {
     /// There is one, or nothing is known against it.
     Available,
-    /// None but loopback, and the server is elsewhere.
+    /// None but loopback: a server on this machine is all that can be reached.
     Unavailable,
 }
 
@@ -199,6 +203,8 @@ impl Remembered {
 /// What happened on the link, in the order it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
+    /// It is this server that CONNECT goes to, one of [`Dial::others`].
+    Reached { server: Server },
     /// CONNACK with success.
     Accepted(Accepted),
     /// CONNACK that refuses; the link is closed.
@@ -281,6 +287,10 @@ pub enum FaultKind {
     Protocol,
     /// The proxy cannot be reached or refuses.
     Proxy,
+    /// The server's certificate is not to be trusted.
+    Certificate,
+    /// Any other failure of encryption.
+    Tls,
 }
 
 /// What the core asks for. The shell carries actions out in their order: none is begun before the one in
@@ -336,7 +346,11 @@ pub enum Callback {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dial {
     pub epoch: Epoch,
+    /// Whose servers they are: they may be trusted in a way of their own.
+    pub app_key: AppKey,
     pub server: Server,
+    /// Its fellows, to be tried beside it while it does not answer, best first. One of all is logged in to.
+    pub others: Vec<Server>,
     pub protocol: Protocol,
     pub client_id: String,
     pub identity: Identity,

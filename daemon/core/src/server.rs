@@ -62,7 +62,13 @@ impl Server {
     /// Whether the way there needs no leave (`plaintext = true`): it is encrypted, or ends on this machine.
     #[must_use]
     pub fn is_private(&self) -> bool {
-        self.transport.is_encrypted() || is_loopback(&self.host)
+        self.transport.is_encrypted() || self.is_local()
+    }
+
+    /// Whether it is on this machine, and so needs no network.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        is_loopback(&self.host)
     }
 
     /// The server a Server Reference names: `host` or `host:port`, nothing else, reached as this one is.

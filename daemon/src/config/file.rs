@@ -29,6 +29,9 @@ pub(super) struct ServerTable {
     pub(super) urls: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) nav: Option<Spanned<String>>,
     pub(super) ca_file: Option<Spanned<String>>,
+    pub(super) client_cert: Option<Spanned<String>>,
+    pub(super) client_key: Option<Spanned<String>>,
+    pub(super) alpn: Option<Spanned<String>>,
     pub(super) plaintext: bool,
 }
 
@@ -36,6 +39,7 @@ pub(super) struct ServerTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ProxyTable {
     pub(super) url: Option<Spanned<String>>,
+    pub(super) password_file: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]

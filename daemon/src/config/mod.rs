@@ -1,5 +1,5 @@
 //! What the person wrote: settings, parsed and validated. What is not supported is refused, never ignored:
-//! a key that silently does nothing (`ca_file`, say) would be a lie about safety.
+//! a key that silently does nothing (`nav`, say) would be a lie about safety.
 
 mod error;
 mod file;
@@ -16,12 +16,13 @@ use imd_core::io::{Config, LoginPolicy, ServerDirectory};
 use imd_core::server::Server;
 
 pub use error::{ConfigError, ConfigErrors};
-use file::{AppFile, MainFile, ServerTable, Source};
+use file::{AppFile, MainFile, Source};
 use reader::Reader;
 use server_url::Plaintext;
 
 use crate::access::AllowList;
 use crate::paths::ConfigPath;
+use crate::transport::{Environment, Proxy, TlsFiles, Transports};
 
 const DEFAULT_KEEP_ALIVE: i64 = 30;
 const DEFAULT_SESSION_EXPIRY: i64 = 7 * 24 * 60 * 60;
@@ -38,6 +39,8 @@ pub struct Sources {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerList {
     pub servers: Vec<Server>,
+    /// How they are trusted.
+    pub tls: TlsFiles,
     /// Where they are written.
     pub file: PathBuf,
 }
@@ -50,6 +53,8 @@ pub struct Settings {
     pub config_found: bool,
     pub default_servers: Option<ServerList>,
     pub app_servers: BTreeMap<AppKey, ServerList>,
+    /// What leads to every server; `None`: what the environment says.
+    pub proxy: Option<Proxy>,
     pub keep_alive: Duration,
     pub session_expiry: Duration,
     pub device_class: DeviceClass,
@@ -110,6 +115,19 @@ impl Settings {
         }
     }
 
+    /// The ways to the servers. `variable` reads the environment.
+    #[must_use]
+    pub fn transports(&self, variable: impl Fn(&str) -> Option<String>) -> Transports {
+        let default = self.default_servers.as_ref();
+        let by_app = self.app_servers.iter();
+        Transports::new(
+            default.map(|list| list.tls.clone()).unwrap_or_default(),
+            by_app.map(|(app_key, list)| (app_key.clone(), list.tls.clone())),
+            self.proxy.clone(),
+            Environment::read(variable),
+        )
+    }
+
     /// What to do where no server is configured.
     fn missing(&self) -> String {
         let file = self.config_file.display();
@@ -136,6 +154,7 @@ fn read_main(config: &ConfigPath, errors: &mut Vec<ConfigError>) -> MainSettings
             config_found: false,
             default_servers: None,
             app_servers: BTreeMap::new(),
+            proxy: None,
             keep_alive: seconds(DEFAULT_KEEP_ALIVE),
             session_expiry: seconds(DEFAULT_SESSION_EXPIRY),
             device_class: DeviceClass::default(),
@@ -176,25 +195,21 @@ fn read_main(config: &ConfigPath, errors: &mut Vec<ConfigError>) -> MainSettings
     if server.plaintext {
         found.plaintext = Plaintext::Anywhere;
     }
-    let ServerTable {
-        urls,
-        nav,
-        ca_file,
-        plaintext: _,
-    } = server;
     let mut reader = Reader {
         source: &source,
         plaintext: found.plaintext,
         errors,
     };
+    let tls = reader.tls(&server);
     found.settings.default_servers =
         reader
-            .servers(urls.as_ref(), nav.as_ref(), ca_file.as_ref())
+            .servers(server.urls.as_ref(), server.nav.as_ref())
             .map(|servers| ServerList {
                 servers,
+                tls,
                 file: path.to_owned(),
             });
-    reader.proxy(&proxy);
+    found.settings.proxy = reader.proxy(&proxy);
     reader.link(&link, &mut found.settings);
     let entries = reader.apps(&apps);
     found.settings.allow = (!entries.is_empty()).then(|| AllowList {
@@ -223,12 +238,17 @@ fn read_app(
         plaintext,
         errors,
     };
-    let servers = reader.servers(file.urls.as_ref(), file.nav.as_ref(), file.ca_file.as_ref());
+    let ca_file = reader.ca_file(file.ca_file.as_ref());
+    let servers = reader.servers(file.urls.as_ref(), file.nav.as_ref());
     if servers.is_none() && file.nav.is_none() {
         reader.fault(&file.app_key, "there are no urls for this App Key");
     }
     let list = ServerList {
         servers: servers?,
+        tls: TlsFiles {
+            ca_file,
+            ..TlsFiles::default()
+        },
         file: path.to_owned(),
     };
     Some((app_key, list))

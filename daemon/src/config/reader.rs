@@ -1,19 +1,20 @@
 //! Values become settings, and what is wrong with them is collected.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use imd_core::account::DeviceClass;
 use imd_core::io::LoginPolicy;
-use imd_core::server::{Server, Transport};
+use imd_core::server::Server;
 use toml::Spanned;
 
 use super::error::ConfigError;
-use super::file::{AppsTable, LinkTable, Login, ProxyTable, Source};
+use super::file::{AppsTable, LinkTable, Login, ProxyTable, ServerTable, Source};
 use super::server_url::{self, Plaintext, without_user_info};
 use super::{Settings, seconds};
 use crate::access::Entry;
+use crate::transport::{ClientFiles, Proxy, TlsFiles};
 
 /// Seconds until a dead server is noticed, about; below 5 s a busy link looks dead.
 const KEEP_ALIVE: RangeInclusive<i64> = 5..=3600;
@@ -33,7 +34,6 @@ impl Reader<'_> {
         &mut self,
         urls: Option<&Spanned<Vec<Spanned<String>>>>,
         nav: Option<&Spanned<String>>,
-        ca_file: Option<&Spanned<String>>,
     ) -> Option<Vec<Server>> {
         if let Some(nav) = nav {
             let text = nav.get_ref();
@@ -48,16 +48,6 @@ impl Reader<'_> {
                 self.fault(nav, "there are both urls and nav: write one of them");
             }
         }
-        if let Some(ca_file) = ca_file {
-            if Path::new(ca_file.get_ref()).is_absolute() {
-                self.unsupported(ca_file, "ca_file");
-            } else {
-                self.fault(
-                    ca_file,
-                    format!("ca_file {:?} is not an absolute path", ca_file.get_ref()),
-                );
-            }
-        }
         let urls = urls?;
         if urls.get_ref().is_empty() {
             self.fault(urls, "urls is empty: write at least one, or leave the key out");
@@ -66,33 +56,82 @@ impl Reader<'_> {
     }
 
     fn server(&mut self, url: &Spanned<String>) -> Option<Server> {
-        match server_url::parse(url.get_ref(), self.plaintext) {
-            Ok(server) if server.transport == Transport::Tcp => Some(server),
-            Ok(server) => {
-                let what = format!("{server}: {}://", server.transport.scheme());
-                self.unsupported(url, &what);
-                None
-            }
-            Err(text) => {
-                self.fault(url, text);
-                None
-            }
+        server_url::parse(url.get_ref(), self.plaintext)
+            .map_err(|text| self.fault(url, text))
+            .ok()
+    }
+
+    /// Whom an app's servers are trusted by.
+    pub(super) fn ca_file(&mut self, ca_file: Option<&Spanned<String>>) -> Option<PathBuf> {
+        self.path("ca_file", ca_file?)
+    }
+
+    /// Whom the servers are trusted by, and who we are there.
+    pub(super) fn tls(&mut self, server: &ServerTable) -> TlsFiles {
+        let mut path = |key, value: &Option<Spanned<String>>| self.path(key, value.as_ref()?);
+        let ca_file = path("ca_file", &server.ca_file);
+        let certificate = path("client_cert", &server.client_cert);
+        let key = path("client_key", &server.client_key);
+        match (&server.client_cert, &server.client_key) {
+            (Some(alone), None) => self.fault(alone, "there is client_cert without client_key"),
+            (None, Some(alone)) => self.fault(alone, "there is client_key without client_cert"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let alpn = server.alpn.as_ref();
+        if let Some(alpn) = alpn.filter(|alpn| !(1..=255).contains(&alpn.get_ref().len())) {
+            self.fault(alpn, "alpn has between 1 and 255 bytes: leave it out for none");
+        }
+        TlsFiles {
+            ca_file,
+            client: certificate
+                .zip(key)
+                .map(|(certificate, key)| ClientFiles { certificate, key }),
+            alpn: alpn.map(|alpn| alpn.get_ref().clone()),
         }
     }
 
-    pub(super) fn proxy(&mut self, proxy: &ProxyTable) {
-        let Some(url) = &proxy.url else { return };
-        let legal = url::Url::parse(url.get_ref())
-            .is_ok_and(|url| matches!(url.scheme(), "socks5" | "http") && url.host().is_some());
-        if legal {
-            self.unsupported(url, "[proxy] url");
-        } else {
-            let shown = without_user_info(url.get_ref());
-            self.fault(
-                url,
-                format!("the proxy {shown:?} is not a socks5:// or http:// URL"),
-            );
+    fn path(&mut self, key: &str, value: &Spanned<String>) -> Option<PathBuf> {
+        let path = Path::new(value.get_ref());
+        if path.is_absolute() {
+            return Some(path.to_owned());
         }
+        self.fault(
+            value,
+            format!("{key} {:?} is not an absolute path", value.get_ref()),
+        );
+        None
+    }
+
+    pub(super) fn proxy(&mut self, table: &ProxyTable) -> Option<Proxy> {
+        let ProxyTable { url, password_file } = table;
+        let Some(url) = url else {
+            if let Some(file) = password_file {
+                self.fault(file, "there is password_file without url");
+            }
+            return None;
+        };
+        let proxy = Proxy::parse(url.get_ref())
+            .map_err(|error| {
+                let shown = without_user_info(url.get_ref());
+                self.fault(url, format!("the proxy {shown:?} cannot be used: {error}"));
+            })
+            .ok()?;
+        let Some(file) = password_file else {
+            return Some(proxy);
+        };
+        let path = self.path("password_file", file)?;
+        match proxy.names() {
+            (_, true) => self.fault(
+                file,
+                "there are both password_file and a password in url: take the one in url out",
+            ),
+            (false, false) => self.fault(
+                file,
+                "there is password_file, but url names no user: write it as socks5://USER@HOST",
+            ),
+            (true, false) => return Some(proxy.with_password_file(path)),
+        }
+        None
     }
 
     pub(super) fn link(&mut self, link: &LinkTable, settings: &mut Settings) {

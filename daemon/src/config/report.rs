@@ -5,6 +5,7 @@ use std::fmt;
 use imd_core::io::LoginPolicy;
 
 use super::{ServerList, Settings};
+use crate::transport::TlsFiles;
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,6 +20,10 @@ impl fmt::Display for Settings {
         }
         for (app_key, list) in &self.app_servers {
             servers(f, &format!("App Key {app_key}"), list)?;
+        }
+        match &self.proxy {
+            None => writeln!(f, "proxy           what the environment says")?,
+            Some(proxy) => writeln!(f, "proxy           {proxy}")?,
         }
         writeln!(f, "keep_alive      {} s", self.keep_alive.as_secs())?;
         writeln!(f, "session_expiry  {} s", self.session_expiry.as_secs())?;
@@ -46,5 +51,20 @@ fn servers(f: &mut fmt::Formatter<'_>, of: &str, list: &ServerList) -> fmt::Resu
         "servers         {of}: {} (from {})",
         shown.join(", "),
         list.file.display()
-    )
+    )?;
+    let TlsFiles {
+        ca_file,
+        client,
+        alpn,
+    } = &list.tls;
+    if let Some(path) = ca_file {
+        writeln!(f, "                trusted by {} alone", path.display())?;
+    }
+    if let Some(client) = client {
+        writeln!(f, "                shown {}", client.certificate.display())?;
+    }
+    if let Some(alpn) = alpn {
+        writeln!(f, "                offered {alpn:?} by ALPN")?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::transport::ClientFiles;
 
 /// A config file and two directories of app files, the second of which wins.
 struct Files {
@@ -159,27 +160,124 @@ fn an_unencrypted_foreign_server_needs_plaintext() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused_not_ignored() {
-    for (config, what) in [
-        ("[server]\nurls = [\"mqtts://im.example\"]\n", "mqtts://"),
-        ("[server]\nurls = [\"ws://localhost/mqtt\"]\n", "ws://"),
-        ("[server]\nurls = [\"wss://im.example/mqtt\"]\n", "wss://"),
-        ("[server]\nnav = \"https://im.example/nav\"\n", "nav"),
-        ("[server]\nca_file = \"/etc/ca.pem\"\n", "ca_file"),
-        ("[proxy]\nurl = \"socks5://localhost:1080\"\n", "[proxy] url"),
+    let nav = "[server]\nnav = \"https://im.example/nav\"\n";
+    refused(nav, 2, &["nav", "not supported by this version of imd"]);
+    refused("[server]\nnav = \"http://im.example\"\n", 2, &["https://"]);
+}
+
+#[test]
+fn how_a_server_is_trusted_and_who_we_are_there_is_read() {
+    let files = Files::new(
+        "[server]\nurls = [\"mqtts://im.example\", \"wss://im.example/mqtt\"]\nca_file = \"/etc/ca.pem\"\n\
+         client_cert = \"/me.pem\"\nclient_key = \"/me.key\"\nalpn = \"mqtt\"\n",
+    );
+    files.app(
+        "home",
+        "chat.toml",
+        "app_key = \"chat\"\nurls = [\"mqtts://chat.example\"]\nca_file = \"/chat.pem\"\n",
+    );
+    let settings = files.load().unwrap();
+    let default = settings.default_servers.as_ref().unwrap();
+    assert_eq!(
+        default.tls,
+        TlsFiles {
+            ca_file: Some("/etc/ca.pem".into()),
+            client: Some(ClientFiles {
+                certificate: "/me.pem".into(),
+                key: "/me.key".into(),
+            }),
+            alpn: Some("mqtt".to_owned()),
+        }
+    );
+    let own = settings.app_servers.get(&app("chat")).unwrap();
+    let trusted = TlsFiles {
+        ca_file: Some("/chat.pem".into()),
+        ..TlsFiles::default()
+    };
+    assert_eq!(
+        own.tls, trusted,
+        "a server of an app's own is not shown who we are elsewhere"
+    );
+    let shown = settings.to_string();
+    for part in [
+        "trusted by /etc/ca.pem alone",
+        "shown /me.pem",
+        "\"mqtt\" by ALPN",
+        "trusted by /chat.pem alone",
     ] {
-        refused(config, 2, &[what, "not supported by this version of imd"]);
+        assert!(shown.contains(part), "{shown}");
     }
 }
 
 #[test]
-fn what_is_not_supported_is_validated_all_the_same() {
-    refused("[server]\nnav = \"http://im.example\"\n", 2, &["https://"]);
-    refused("[server]\nca_file = \"ca.pem\"\n", 2, &["absolute"]);
+fn a_fault_in_what_tls_needs_has_its_line() {
+    refused("[server]\nca_file = \"ca.pem\"\n", 2, &["ca_file", "absolute"]);
     refused(
-        "[proxy]\nurl = \"ftp://u:s3cret@x\"\n",
+        "[server]\nclient_cert = \"/me.pem\"\n",
         2,
-        &["socks5://", "ftp://x"],
+        &["without client_key"],
     );
+    refused(
+        "[server]\nclient_key = \"/me.key\"\n",
+        2,
+        &["without client_cert"],
+    );
+    refused(
+        "[server]\nclient_cert = \"/me.pem\"\nclient_key = \"me.key\"\n",
+        3,
+        &["client_key", "absolute"],
+    );
+    refused("[server]\nalpn = \"\"\n", 2, &["alpn"]);
+}
+
+#[test]
+fn a_proxy_is_read_and_its_password_never_shown() {
+    let settings = |config: &str| Files::new(config).load().unwrap();
+    let direct = settings("[proxy]\n");
+    assert_eq!(direct.proxy, None);
+    assert!(
+        direct
+            .to_string()
+            .contains("proxy           what the environment says")
+    );
+    let written = settings("[proxy]\nurl = \"socks5h://alice:s3cret@p.example\"\n");
+    let shown = format!("{written} {written:?}");
+    assert!(
+        shown.contains("proxy           socks5://p.example:1080"),
+        "{shown}"
+    );
+    assert!(!shown.contains("s3cret") && !shown.contains("alice"), "{shown}");
+    let filed = settings("[proxy]\nurl = \"http://alice@p.example:3128\"\npassword_file = \"/secret\"\n");
+    assert_eq!(filed.proxy.unwrap().names(), (true, true));
+}
+
+#[test]
+fn a_fault_in_the_proxy_has_its_line_and_shows_no_password() {
+    for (rest, line, word) in [
+        ("url = \"ftp://u:s3cret@x\"\n", 2, "socks5://"),
+        ("url = \"socks5://u:s3cret@x/path\"\n", 2, "path"),
+        ("password_file = \"/secret\"\n", 2, "without url"),
+        (
+            "url = \"socks5://x\"\npassword_file = \"/secret\"\n",
+            3,
+            "names no user",
+        ),
+        (
+            "url = \"socks5://u:s3cret@x\"\npassword_file = \"/secret\"\n",
+            3,
+            "both",
+        ),
+        (
+            "url = \"socks5://u@x\"\npassword_file = \"secret\"\n",
+            3,
+            "absolute",
+        ),
+    ] {
+        let fault = Files::new(&format!("[proxy]\n{rest}")).fault();
+        assert_eq!(fault.line, Some(line), "{fault}");
+        assert!(fault.text.contains(word), "{fault}");
+        assert!(!fault.text.contains("s3cret"), "{fault}");
+    }
 }
 
 #[test]
@@ -204,7 +302,7 @@ fn the_allowed_apps_are_read_and_each_fault_has_its_line() {
 
 #[test]
 fn all_faults_are_told_at_once() {
-    let files = Files::new("[server]\nurls = [\"x\", \"mqtts://y\"]\n[link]\nkeep_alive = 0\n");
+    let files = Files::new("[server]\nurls = [\"x\", \"y\"]\n[link]\nkeep_alive = 0\n");
     files.app("share", "a.toml", "app_key = \"a/b\"\nurls = []\n");
     let ConfigErrors(errors) = files.load().unwrap_err();
     assert_eq!(errors.len(), 4, "{errors:?}");
@@ -257,9 +355,9 @@ fn a_fault_in_an_app_s_file_names_that_file_and_line() {
             "plaintext = true",
         ),
         (
-            "app_key = \"chat\"\nurls = [\"mqtts://im.example\"]\n",
-            2,
-            "not supported",
+            "app_key = \"chat\"\nurls = [\"mqtts://im.example\"]\nca_file = \"ca.pem\"\n",
+            3,
+            "absolute",
         ),
         (
             "app_key = \"chat\"\nnav = \"https://im.example\"\n",

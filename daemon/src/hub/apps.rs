@@ -30,10 +30,18 @@ pub struct Binding {
     pub superseded: oneshot::Receiver<Requester>,
 }
 
-/// Too many apps are bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_BOUND} apps are bound, and imd takes no more")]
-pub struct TooManyApps;
+/// Why an app is not bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    #[error("{MAX_BOUND} apps are bound, and imd takes no more")]
+    TooManyApps,
+    /// Another process has bound the instance: what it is told must not go to whoever names its id.
+    #[error(
+        "the instance_id is bound by another process, {0}: make a random one for each client of each process, or end \
+         that process first"
+    )]
+    OfAnotherProcess(Requester),
+}
 
 /// The bindings by their id. An instance has one at most: the newest.
 #[derive(Default)]
@@ -47,19 +55,24 @@ struct Entry {
 }
 
 impl AppRegistry {
-    /// Binds an app. An older binding of the same instance is void from then on, and is told.
+    /// Binds an app. An older binding of the same instance is void from then on, and is told; it must be of the
+    /// same process, or of one that does not live any more.
     ///
     /// # Errors
-    /// [`TooManyApps`] when [`MAX_BOUND`] others are bound.
-    pub fn bind(&self, app: BoundApp) -> Result<Binding, TooManyApps> {
+    /// [`MAX_BOUND`] others are bound, or another process has bound the instance.
+    pub fn bind(&self, app: BoundApp, lives: impl FnOnce(i32) -> bool) -> Result<Binding, BindError> {
         let mut bindings = self.lock();
         let older = bindings
             .iter()
-            .find(|(_, entry)| entry.app.instance == app.instance)
-            .map(|(id, _)| Arc::clone(id));
-        if older.is_none() && bindings.len() >= MAX_BOUND {
-            return Err(TooManyApps);
+            .find(|(_, entry)| entry.app.instance == app.instance);
+        match older {
+            Some((_, older)) if older.app.app.pid != app.app.pid && lives(older.app.app.pid) => {
+                return Err(BindError::OfAnotherProcess(older.app.app.clone()));
+            }
+            None if bindings.len() >= MAX_BOUND => return Err(BindError::TooManyApps),
+            Some(_) | None => {}
         }
+        let older = older.map(|(id, _)| Arc::clone(id));
         if let Some(older) = older.and_then(|id| bindings.remove(&id)) {
             // Nobody may be listening any more: then there is nobody to tell.
             let _: Result<(), Requester> = older.supersede.send(app.app.clone());
@@ -114,7 +127,7 @@ mod tests {
     #[test]
     fn a_binding_is_found_by_its_id_until_it_ends() {
         let apps = AppRegistry::default();
-        let binding = apps.bind(app("a", 1)).unwrap();
+        let binding = apps.bind(app("a", 1), |_| true).unwrap();
         assert_eq!(apps.get(&binding.id).unwrap().app.pid, 1);
         assert!(apps.get("another").is_none());
         assert!(apps.unbind(&binding.id));
@@ -125,23 +138,37 @@ mod tests {
     #[test]
     fn the_newer_binding_of_an_instance_wins_and_the_older_is_told() {
         let apps = AppRegistry::default();
-        let mut older = apps.bind(app("a", 1)).unwrap();
-        let newer = apps.bind(app("a", 2)).unwrap();
-        assert_eq!(older.superseded.try_recv().unwrap().pid, 2);
+        let mut older = apps.bind(app("a", 1), |_| true).unwrap();
+        let newer = apps.bind(app("a", 1), |_| true).unwrap();
+        assert_eq!(older.superseded.try_recv().unwrap().pid, 1);
         assert!(!apps.unbind(&older.id), "the older's end leaves the newer bound");
         assert_eq!(apps.list().len(), 1);
         assert!(apps.unbind(&newer.id));
     }
 
     #[test]
+    fn another_process_takes_no_binding_over_unless_its_owner_is_dead() {
+        let apps = AppRegistry::default();
+        let mut owner = apps.bind(app("a", 1), |_| true).unwrap();
+        let refused = apps.bind(app("a", 2), |pid| pid == 1).unwrap_err();
+        assert_eq!(refused, BindError::OfAnotherProcess(app("a", 1).app));
+        assert!(owner.superseded.try_recv().is_err());
+        assert_eq!(apps.get(&owner.id).unwrap().app.pid, 1);
+
+        let heir = apps.bind(app("a", 2), |_| false).unwrap();
+        assert_eq!(owner.superseded.try_recv().unwrap().pid, 2);
+        assert_eq!(apps.get(&heir.id).unwrap().app.pid, 2);
+    }
+
+    #[test]
     fn one_app_too_many_is_refused_but_a_bound_one_may_bind_again() {
         let apps = AppRegistry::default();
         for pid in 0..256 {
-            apps.bind(app(&pid.to_string(), pid)).unwrap();
+            apps.bind(app(&pid.to_string(), pid), |_| true).unwrap();
         }
-        assert_eq!(apps.bind(app("one more", 256)).unwrap_err(), TooManyApps);
-        assert!(apps.bind(app("7", 257)).is_ok());
+        let refused = apps.bind(app("one more", 256), |_| true).unwrap_err();
+        assert_eq!(refused, BindError::TooManyApps);
+        assert!(apps.bind(app("7", 7), |_| true).is_ok());
         assert_eq!(apps.list().len(), MAX_BOUND);
-        assert_eq!(apps.list().last().unwrap().app.pid, 257);
     }
 }

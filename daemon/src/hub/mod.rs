@@ -4,7 +4,7 @@ mod apps;
 mod log;
 mod status;
 
-pub use apps::{AppRegistry, Binding, BoundApp, MAX_BOUND, TooManyApps};
+pub use apps::{AppRegistry, BindError, Binding, BoundApp, MAX_BOUND};
 pub use log::{Cursor, EventLog, Lag, LogError, LogSource, News, Start, Subscription};
 pub use status::{Published, StatusBoard, StatusCounts};
 

@@ -8,15 +8,18 @@ use imd_core::account::Token;
 use imd_core::io::Remembered;
 use imd_core::jwt::Claims;
 use imd_core::server::Server;
+use tokio::sync::watch;
 
 use super::examine;
 use super::rows::StoreRows;
 use crate::clock;
 use crate::config::Settings;
 use crate::link::Vault as _;
-use crate::link::probe::{self, Answer, Outcome};
+use crate::link::probe::{self, Answer, Outcome, Place};
+use crate::network::View;
 use crate::rpc::{Diagnose, Finding, Verdict};
 use crate::store::{AccountCheck, AccountReport, QuickCheck};
+use crate::transport::{EXPIRES_SOON, Transports, Validity, shown_time};
 
 /// Two machines' clocks may differ by so many seconds.
 const CLOCK_TOLERANCE: i64 = 300;
@@ -24,12 +27,19 @@ const CLOCK_TOLERANCE: i64 = 300;
 /// A disk with less than this is about to stop the store.
 const LITTLE_DISK: u64 = 100 * 1024 * 1024;
 
+/// With less than this nothing can be stored.
+const NO_DISK: u64 = 1024 * 1024;
+
 /// Knows the parts that rpc does not.
 pub(super) struct Doctor {
     pub(super) settings: Arc<Settings>,
+    pub(super) transports: Arc<Transports>,
     pub(super) rows: StoreRows,
     pub(super) data_dir: PathBuf,
     pub(super) session_file: PathBuf,
+    pub(super) network: watch::Receiver<View>,
+    /// Whether a captive portal holds the network.
+    pub(super) portal: watch::Receiver<bool>,
 }
 
 #[tonic::async_trait]
@@ -41,12 +51,13 @@ impl Diagnose for Doctor {
         let remembered = self.rows.remembered();
         findings.push(token(remembered.as_ref()));
         findings.push(clock(remembered.as_ref(), &self.session_file));
-        let servers = servers(&self.settings, remembered.as_ref());
-        for server in &servers {
-            findings.push(reach(server).await);
+        findings.push(network(&self.network.borrow(), *self.portal.borrow()));
+        let places = places(&self.transports, &self.settings, remembered.as_ref());
+        for place in &places {
+            findings.extend(reach(place).await);
         }
         if probe_broker {
-            findings.extend(broker(&servers, remembered.as_ref()).await);
+            findings.extend(broker(&places, remembered.as_ref()).await);
         }
         findings
     }
@@ -73,7 +84,7 @@ impl Doctor {
         let apps = settings.app_servers.len();
         match (&settings.default_servers, apps) {
             (None, 0) => finding(
-                "config",
+                "config.servers",
                 Verdict::Failed,
                 format!(
                     "no server is configured ({file} {})",
@@ -88,13 +99,13 @@ impl Doctor {
                 ),
             ),
             (None, apps) => finding(
-                "config",
+                "config.servers",
                 Verdict::Ok,
                 format!("{apps} App Keys have servers of their own"),
                 "",
             ),
             (Some(list), apps) => finding(
-                "config",
+                "config.servers",
                 Verdict::Ok,
                 format!(
                     "servers: {} (from {}); App Keys with servers of their own: {apps}",
@@ -122,11 +133,41 @@ impl Doctor {
     }
 }
 
+fn network(view: &View, portal: bool) -> Finding {
+    let (verdict, mend) = if portal {
+        (
+            Verdict::Warning,
+            "NetworkManager says that a captive portal holds it: sign in there with a browser.",
+        )
+    } else if view.is_connected() {
+        (Verdict::Ok, "")
+    } else {
+        (
+            Verdict::Warning,
+            "Connect this machine to a network: only servers on it can be reached.",
+        )
+    };
+    finding("network", verdict, view.to_string(), mend)
+}
+
 /// The servers that would be dialled.
-pub(super) fn servers(settings: &Settings, remembered: Option<&Remembered>) -> Vec<Server> {
-    let own = remembered.and_then(|remembered| settings.app_servers.get(&remembered.app_key));
+pub(super) fn places(
+    transports: &Arc<Transports>,
+    settings: &Settings,
+    remembered: Option<&Remembered>,
+) -> Vec<Place> {
+    let app_key = remembered.map(|remembered| &remembered.app_key);
+    let own = app_key.and_then(|app_key| settings.app_servers.get(app_key));
     let list = own.or(settings.default_servers.as_ref());
-    list.map(|list| list.servers.clone()).unwrap_or_default()
+    let servers = list.map(|list| list.servers.clone()).unwrap_or_default();
+    servers
+        .into_iter()
+        .map(|server| Place {
+            transports: Arc::clone(transports),
+            app_key: app_key.cloned(),
+            server,
+        })
+        .collect()
 }
 
 /// `full`: why what comes in cannot be stored.
@@ -150,6 +191,12 @@ fn disk(check: &AccountCheck, full: Option<String>) -> Finding {
             Verdict::Skipped,
             format!("the file system of {dir} does not say how full it is"),
             "",
+        ),
+        Some(free) if free < NO_DISK => finding(
+            "disk",
+            Verdict::Failed,
+            format!("the file system of {dir} is full: {free} bytes are free"),
+            MEND,
         ),
         Some(free) if free < LITTLE_DISK => finding(
             "disk",
@@ -317,26 +364,72 @@ pub(super) fn token(remembered: Option<&Remembered>) -> Finding {
     )
 }
 
-pub(super) async fn reach(server: &Server) -> Finding {
-    match probe::reach(server).await {
-        Ok(()) => finding("server", Verdict::Ok, format!("{server} can be reached"), ""),
-        Err(fault) => finding(
-            "server",
-            Verdict::Failed,
-            fault.text,
-            "Check the address in the configuration, and whether the server runs.",
+/// Whether a server can be reached, and how long its certificate is good.
+pub(super) async fn reach(place: &Place) -> Vec<Finding> {
+    let server = &place.server;
+    match probe::reach(place).await {
+        Ok(reached) => {
+            let way = match &reached.proxy {
+                Some(proxy) => format!(" through the proxy {proxy}"),
+                None => String::new(),
+            };
+            let text = format!("{server} can be reached{way}");
+            let mut findings = vec![finding("server", Verdict::Ok, text, "")];
+            findings.extend(reached.validity.map(|validity| certificate(server, validity)));
+            findings
+        }
+        Err(unreached) => {
+            let mend = unreached.why.mend();
+            vec![finding(
+                "server",
+                Verdict::Failed,
+                unreached.to_string(),
+                sentence(&mend),
+            )]
+        }
+    }
+}
+
+fn certificate(server: &Server, validity: Validity) -> Finding {
+    let name = "server.certificate";
+    let days = EXPIRES_SOON.as_secs() / (24 * 60 * 60);
+    match validity {
+        Validity::Long => finding(
+            name,
+            Verdict::Ok,
+            format!("{server} has a certificate that is good for {days} days at least"),
+            "",
+        ),
+        Validity::Until(seconds) => finding(
+            name,
+            Verdict::Warning,
+            format!("the certificate of {server} expires {}", shown_time(seconds)),
+            "The server needs a new one by then: after it nobody connects.",
         ),
     }
 }
 
-async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Finding> {
+/// A mend as a sentence of its own.
+fn sentence(mend: &str) -> String {
+    let mut chars = mend.chars();
+    let first = chars.next().map(|first| first.to_uppercase());
+    let end = if mend.ends_with('?') { "" } else { "." };
+    first
+        .into_iter()
+        .flatten()
+        .chain(chars)
+        .chain(end.chars())
+        .collect()
+}
+
+async fn broker(places: &[Place], remembered: Option<&Remembered>) -> Vec<Finding> {
     let skipped = |why: &str| {
         vec![
             finding("broker.client_id", Verdict::Skipped, why, "Connect first."),
             finding("broker.topics", Verdict::Skipped, why, "Connect first."),
         ]
     };
-    let Some(server) = servers.first() else {
+    let Some(place) = places.first() else {
         return skipped("no server is configured");
     };
     let account = remembered.and_then(Remembered::account);
@@ -344,7 +437,8 @@ async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Find
     let (Some(account), Some(token)) = (account, token) else {
         return skipped("there is no account and token to try with");
     };
-    let mut findings = vec![match probe::foreign_client_id(server, &account, token).await {
+    let server = &place.server;
+    let mut findings = vec![match probe::foreign_client_id(place, &account, token).await {
         Ok(Answer::Refused(words)) => finding(
             "broker.client_id",
             Verdict::Ok,
@@ -366,7 +460,7 @@ async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Find
         ),
         Err(fault) => finding("broker.client_id", Verdict::Skipped, fault.text, ""),
     }];
-    match probe::forbidden_topics(server, &account, token).await {
+    match probe::forbidden_topics(place, &account, token).await {
         Err(fault) => findings.push(finding("broker.topics", Verdict::Skipped, fault.text, "")),
         Ok(attempts) => findings.extend(attempts.into_iter().map(|attempt| {
             let about = format!("{}, {}", attempt.what, attempt.topic);
@@ -385,4 +479,26 @@ async fn broker(servers: &[Server], remembered: Option<&Remembered>) -> Vec<Find
         })),
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_a_failure_and_one_with_little_a_warning() {
+        for (free, verdict) in [
+            (0, Verdict::Failed),
+            (NO_DISK - 1, Verdict::Failed),
+            (NO_DISK, Verdict::Warning),
+            (LITTLE_DISK, Verdict::Ok),
+        ] {
+            let check = AccountCheck {
+                data_dir: "/data".into(),
+                free_disk: Some(free),
+                account: None,
+            };
+            assert_eq!(disk(&check, None).verdict, verdict, "{free}");
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! What can be seen of the daemon's places while it does not run, for `imctl doctor`. Nothing is changed, and
 //! no lock is taken: a daemon may start meanwhile.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::doctor::{self, finding};
-use super::rows;
+use super::{rows, start};
 use crate::config::Settings;
 use crate::paths::{PathError, Paths, check_directory};
 use crate::rpc::{Finding, Verdict};
@@ -30,8 +32,9 @@ pub async fn examine(paths: &Paths, settings: &Settings) -> Vec<Finding> {
     findings.extend(doctor::store_findings(&check, None));
     findings.push(doctor::token(remembered.as_ref()));
     findings.push(doctor::clock(remembered.as_ref(), &paths.session_file));
-    for server in doctor::servers(settings, remembered.as_ref()) {
-        findings.push(doctor::reach(&server).await);
+    let transports = Arc::new(settings.transports(start::variable));
+    for place in doctor::places(&transports, settings, remembered.as_ref()) {
+        findings.extend(doctor::reach(&place).await);
     }
     findings
 }
@@ -71,13 +74,10 @@ pub(super) fn directory(path: &Path) -> Finding {
 /// Who holds the data directory, by the pid in its lock file: the lock itself is left alone.
 fn holder(data_dir: &Path) -> Finding {
     let name = "data.holder";
-    let written = fs::read_to_string(data_dir.join("lock")).unwrap_or_default();
+    let lock = data_dir.join("lock");
+    let written = fs::read_to_string(&lock).unwrap_or_default();
     let pid: Option<u32> = written.trim().parse().ok();
-    let is_imd = |pid: &u32| {
-        let command = fs::read_to_string(format!("/proc/{pid}/comm"));
-        command.is_ok_and(|command| command.trim_end() == "imd")
-    };
-    match pid.filter(is_imd) {
+    match pid.filter(|pid| has_open(*pid, &lock)) {
         None => finding(name, Verdict::Ok, "no daemon holds the data directory", ""),
         Some(pid) => finding(
             name,
@@ -91,6 +91,34 @@ fn holder(data_dir: &Path) -> Finding {
             ),
         ),
     }
+}
+
+/// Whether a process has this file open. Its pid may be another process's by now.
+fn has_open(pid: u32, path: &Path) -> bool {
+    let inode = |found: fs::Metadata| (found.dev(), found.ino());
+    let Ok(wanted) = fs::metadata(path).map(inode) else {
+        return false;
+    };
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    descriptors.into_iter().flatten().flatten().any(|descriptor| {
+        fs::metadata(descriptor.path())
+            .map(inode)
+            .is_ok_and(|found| found == wanted)
+    })
+}
+
+/// The ids of users and groups in the daemon's files, so that a report can be made without them.
+#[must_use]
+pub fn known_ids(paths: &Paths) -> BTreeSet<String> {
+    let mut ids = store::ids_on_disk(&paths.data_dir);
+    if let Ok(SessionLook::Session(session)) = store::look_at_session(&paths.session_file)
+        && let Some(user_id) = rows::remembered(session).and_then(|remembered| remembered.user_id)
+    {
+        ids.insert(user_id.as_str().to_owned());
+    }
+    // It names no one.
+    ids.remove("system");
+    ids
 }
 
 /// Whether the file with the token in it is its owner's alone; none where it is not there.
@@ -145,5 +173,26 @@ fn session(path: &Path, look: io::Result<SessionLook>) -> (Option<store::Session
                 format!("ls -l {shown}; then chown it to yourself, chmod 0600 {shown}."),
             ),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_the_lock_file_open_holds_the_directory_and_a_pid_alone_says_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        fs::write(&path, format!("{}\n", std::process::id())).unwrap();
+        assert_eq!(holder(directory.path()).verdict, Verdict::Ok);
+        let _open = fs::File::open(&path).unwrap();
+        let found = holder(directory.path());
+        assert_eq!(found.verdict, Verdict::Warning);
+        assert!(
+            found.text.contains(&std::process::id().to_string()),
+            "{}",
+            found.text
+        );
     }
 }

@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use imd_core::Core;
 use imd_core::account::InstallationId;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub use examine::examine;
+pub use examine::{examine, known_ids};
 pub use parent::{ParentError, die_with_parent};
 pub use rows::{StoreRows, remembered};
 pub use signals::{Signal, Signals};
@@ -30,9 +30,11 @@ use self::journal::Journal;
 use self::start::{Started, start};
 use crate::clock;
 use crate::hub::Hub;
-use crate::link::{self, Device, Driver};
+use crate::link::{self, Device, Driver, Surroundings};
 use crate::locks::{HandedOver, ServerSocket};
-use crate::rpc::{self, About, Limits, Services, Stop};
+use crate::network;
+use crate::rpc::{self, About, Limits, Listening, Services, Stop};
+use crate::system_bus;
 
 /// How a daemon that ran has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +57,22 @@ pub async fn run(
     let mut signals = Signals::watch().map_err(StartError::Signals)?;
     let started = plan().and_then(|plan| start(plan, handed_over.as_ref()));
     let started = match (started, &handed_over) {
-        (Ok(started), _) => started,
+        (Ok(started), _) => Some(started),
         (Err(error), None) => return Err(error),
         (Err(error), Some(socket)) => unfit::until_fit(socket, &plan, error, &mut signals).await?,
     };
-    serve(started, signals).await
+    match started {
+        Some(started) => serve(started, signals).await,
+        None => Ok(End::InOrder),
+    }
 }
 
 async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError> {
     // Dropped last: bindings go in the reverse of their order.
     let Started {
-        data_lock: _data_lock,
+        data_lock,
         plan: Plan { paths, settings },
-        socket: ServerSocket { listener, guard },
+        socket: ServerSocket { listener, mut guard },
         store,
         session,
     } = started;
@@ -83,8 +88,19 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         installation,
     };
     let (link, commands) = link::Handle::new();
-    let driver =
-        Driver::new(core, rows.clone(), Arc::clone(&hub), device, commands).map_err(StartError::Timer)?;
+    let (views, news) = (network::watch(), system_bus::listen());
+    let portal = news.portal.clone();
+    let transports = Arc::new(settings.transports(start::variable));
+    let driver = Driver::new(
+        core,
+        rows.clone(),
+        Arc::clone(&hub),
+        device,
+        Arc::clone(&transports),
+        commands,
+        Surroundings::new(views.clone(), news),
+    )
+    .map_err(StartError::Timer)?;
     let driver = tokio::spawn(driver.run(remembered));
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,13 +122,18 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         allow: settings.allow.clone(),
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
+            transports,
             rows,
             data_dir: paths.data_dir.clone(),
             session_file: paths.session_file.clone(),
+            network: views,
+            portal,
         }),
         limits: Limits::default(),
     };
-    let mut served = tokio::spawn(rpc::serve(listener, services, stop.clone()));
+    let (renew, renewed) = mpsc::channel(1);
+    let listening = Listening::renewed_by(listener, renewed);
+    let mut served = tokio::spawn(rpc::serve(listening, services, stop.clone()));
 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -126,6 +147,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         reason = stop.asked() => Ok(reason.to_string()),
         ended = &mut served => Err(ended),
         never = systemd::watchdog(&store) => match never {},
+        never = guard.keep_name(renew) => match never {},
     };
     systemd::stopping();
     let (services, result) = match reason {
@@ -156,18 +178,19 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
             tracing::error!(%error, "the journal's task ended with a fault");
         }
     };
-    tokio::select! {
+    let (closed, result) = tokio::select! {
         biased;
         signal = signals.next() => {
             tracing::warn!(signal = signal.name(), "stopping at once");
-            store.abandon();
-            Ok(End::CutShort(signal))
+            (false, Ok(End::CutShort(signal)))
         }
-        closed = stop::orderly(services, connection, store.stop()) => {
-            if !closed {
-                store.abandon();
-            }
-            result
-        }
+        closed = stop::orderly(services, connection, store.stop()) => (closed, result),
+    };
+    if !closed {
+        // Its threads may write until the process ends: until then nobody else may open what they write.
+        store.abandon();
+        guard.keep_lock_until_exit();
+        data_lock.keep_until_exit();
     }
+    result
 }

@@ -88,3 +88,8 @@ pub(super) fn start(plan: Plan, handed_over: Option<&HandedOver>) -> Result<Star
         data_lock,
     })
 }
+
+/// A variable of the environment, where it is text.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -23,16 +23,16 @@ use crate::rpc::{self, About, Diagnose, Finding, ServeError, Stop, Unfit, Verdic
 /// How often it is looked whether the reason is gone.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Stays until the start succeeds.
+/// Stays until the start succeeds; `None` when a signal or Shutdown ended it before, which is an end in order.
 ///
 /// # Errors
-/// The reason that was left when a signal or Shutdown ended it.
+/// The socket cannot be served.
 pub(super) async fn until_fit(
     socket: &HandedOver,
     plan: &impl Fn() -> Result<Plan, StartError>,
     first: StartError,
     signals: &mut Signals,
-) -> Result<Started, StartError> {
+) -> Result<Option<Started>, StartError> {
     let hub = Arc::new(Hub::default());
     let goodbye = Stop::default();
     let services = Unfit {
@@ -55,16 +55,16 @@ pub(super) async fn until_fit(
         tokio::select! {
             signal = signals.next() => {
                 tracing::info!(reason = signal.name(), "stopping");
-                break Err(reason);
+                break None;
             }
             by = stop.asked() => {
                 tracing::info!(reason = &*by, "stopping");
-                break Err(reason);
+                break None;
             }
             ended = &mut served => return Err(fault(ended).unwrap_or(reason)),
             never = systemd::watchdog_of_the_loop() => match never {},
             () = tokio::time::sleep(LOOK) => match plan().and_then(|plan| start(plan, Some(socket))) {
-                Ok(started) => break Ok(started),
+                Ok(started) => break Some(started),
                 Err(error) => {
                     if error.to_string() != reason.to_string() {
                         publish(&hub, &error);
@@ -76,12 +76,12 @@ pub(super) async fn until_fit(
         }
     };
     match &outcome {
-        Ok(_) => systemd::recovered(),
-        Err(_) => systemd::stopping(),
+        Some(_) => systemd::recovered(),
+        None => systemd::stopping(),
     }
     goodbye.ask("imd looks again whether it can start");
     end(served).await;
-    outcome
+    Ok(outcome)
 }
 
 /// The services have a time limit of their own.

@@ -2,6 +2,8 @@
 
 use std::future::pending;
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,9 +11,12 @@ use imd_core::io::{Dial, Epoch, Fault, HangUp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
-use super::dial::{self, Stream};
 use super::session::Session;
 use super::vault::BoxFuture;
+use crate::transport::{Reached, Stream, Transports};
+
+/// When a link counts as dead, in hundredths of the keep-alive.
+const DEAD_AFTER_PERCENT: u32 = 145;
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -28,7 +33,7 @@ pub(super) enum Connection {
     None,
     Dialing {
         dial: Box<Dial>,
-        attempt: BoxFuture<Result<Stream, Fault>>,
+        attempt: BoxFuture<Result<Reached, Fault>>,
     },
     Up(Box<Up>),
     /// What waits is being sent; then the socket closes, and only then the next server is dialed.
@@ -42,6 +47,8 @@ pub(super) enum Connection {
 pub(super) struct Up {
     pub(super) epoch: Epoch,
     pub(super) session: Session,
+    /// The address of ours that it goes out from.
+    pub(super) source: Option<IpAddr>,
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     pub(super) input: BytesMut,
@@ -53,7 +60,7 @@ pub(super) struct Up {
 
 /// What happened on the network.
 pub(super) enum Happening {
-    Dialed(Result<Stream, Fault>),
+    Dialed(Result<Reached, Fault>),
     /// So many bytes have come; none: the server has closed.
     Read(usize),
     /// Something was sent.
@@ -64,17 +71,22 @@ pub(super) enum Happening {
 
 impl Connection {
     /// Begins to reach a server; after the farewell, if one is being said.
-    pub(super) fn dial(&mut self, dial: Box<Dial>) {
+    pub(super) fn dial(&mut self, dial: Box<Dial>, transports: &Arc<Transports>) {
         match self {
             Self::Closing { next, .. } => *next = Some(dial),
-            Self::None | Self::Dialing { .. } | Self::Up(_) => *self = Self::dialing(dial),
+            Self::None | Self::Dialing { .. } | Self::Up(_) => *self = Self::dialing(dial, transports),
         }
     }
 
-    fn dialing(dial: Box<Dial>) -> Self {
-        let server = dial.server.clone();
-        let keep_alive = dial.keep_alive;
-        let attempt = Box::pin(async move { dial::dial(&server, keep_alive).await });
+    fn dialing(dial: Box<Dial>, transports: &Arc<Transports>) -> Self {
+        let app_key = dial.app_key.clone();
+        let servers = std::iter::once(&dial.server)
+            .chain(&dial.others)
+            .cloned()
+            .collect();
+        let dead_after = dial.keep_alive.saturating_mul(DEAD_AFTER_PERCENT) / 100;
+        let transports = Arc::clone(transports);
+        let attempt = Box::pin(async move { transports.dial_one_of(&app_key, servers, dead_after).await });
         Self::Dialing { dial, attempt }
     }
 
@@ -122,11 +134,11 @@ impl Connection {
     }
 
     /// The socket of the last connection is closed.
-    pub(super) fn closed(&mut self) {
+    pub(super) fn closed(&mut self, transports: &Arc<Transports>) {
         if let Self::Closing { next, .. } = std::mem::replace(self, Self::None)
             && let Some(dial) = next
         {
-            *self = Self::dialing(dial);
+            *self = Self::dialing(dial, transports);
         }
     }
 
@@ -145,11 +157,12 @@ impl Connection {
 }
 
 impl Up {
-    pub(super) fn new(epoch: Epoch, session: Session, stream: Stream) -> Self {
-        let (reader, writer) = split(stream);
+    pub(super) fn new(epoch: Epoch, session: Session, reached: Reached) -> Self {
+        let (reader, writer) = split(reached.stream);
         Self {
             epoch,
             session,
+            source: reached.source,
             reader,
             writer,
             input: BytesMut::new(),

@@ -8,6 +8,7 @@
 
 mod calls;
 mod messages;
+mod surroundings;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -17,13 +18,15 @@ use std::time::Duration;
 
 use imd_core::Core;
 use imd_core::account::Account;
-use imd_core::io::{Action, Epoch, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
+use imd_core::io::{Action, Epoch, Fault, Input, LinkEvent, OpenFailure, Opened, Remembered, Request};
 use imd_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::calls::Calls;
 use self::messages::GroupChange;
+use self::surroundings::Stir;
+pub use self::surroundings::Surroundings;
 use super::connection::{Connection, Happening, Up};
 use super::handle::Command;
 use super::inbox::{Inbox, Outcome};
@@ -32,7 +35,9 @@ use super::session::{Device, Session};
 use super::vault::{BoxFuture, Vault};
 use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
+use crate::network::View;
 use crate::store::rows::Group;
+use crate::transport::{Reached, Transports};
 
 /// How long the end waits until the store knows what the server has taken.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -43,10 +48,16 @@ pub struct Driver<V> {
     vault: Arc<V>,
     hub: Arc<Hub>,
     device: Device,
+    transports: Arc<Transports>,
     /// `None`: every handle is gone.
     commands: Option<mpsc::Receiver<Command>>,
     alarm: Alarm,
     sleep: SleepWatch,
+    surroundings: Surroundings,
+    /// As seen last.
+    network: View,
+    /// The machine sleeps when this is dropped: when the server has been told.
+    falling_asleep: Option<oneshot::Sender<()>>,
     connection: Connection,
     persisting: Option<BoxFuture<Result<(), String>>>,
     /// Opened one after the other, in the core's order.
@@ -90,6 +101,7 @@ enum Wake {
     Pumped(Progress),
     GroupChanged(Result<(), String>),
     StorageFull(Option<String>),
+    Surroundings(Stir),
 }
 
 impl<V: Vault> Driver<V> {
@@ -102,7 +114,9 @@ impl<V: Vault> Driver<V> {
         vault: V,
         hub: Arc<Hub>,
         device: Device,
+        transports: Arc<Transports>,
         commands: mpsc::Receiver<Command>,
+        surroundings: Surroundings,
     ) -> io::Result<Self> {
         Ok(Self {
             core,
@@ -110,9 +124,13 @@ impl<V: Vault> Driver<V> {
             vault: Arc::new(vault),
             hub,
             device,
+            transports,
             commands: Some(commands),
             alarm: Alarm::new()?,
             sleep: SleepWatch::new(),
+            surroundings,
+            network: View::unknown(),
+            falling_asleep: None,
             connection: Connection::None,
             persisting: None,
             opening: VecDeque::new(),
@@ -130,10 +148,14 @@ impl<V: Vault> Driver<V> {
     /// Runs until [`Command::Stop`], or until every handle is gone; the server has then been told.
     pub async fn run(mut self, remembered: Option<Remembered>) {
         self.tell(Input::Start { remembered });
+        self.first_look();
         loop {
             self.carry_out();
             self.move_messages();
             self.carry_out();
+            if matches!(self.connection, Connection::None) {
+                self.falling_asleep = None;
+            }
             if self.has_ended() {
                 break;
             }
@@ -197,6 +219,7 @@ impl<V: Vault> Driver<V> {
             progress = pumped => Wake::Pumped(progress),
             result = group_changed => Wake::GroupChanged(result),
             why = storage_full => Wake::StorageFull(why),
+            stir = self.surroundings.next() => Wake::Surroundings(stir),
         }
     }
 
@@ -234,6 +257,7 @@ impl<V: Vault> Driver<V> {
             }
             Wake::GroupChanged(result) => self.group_changed(result),
             Wake::StorageFull(why) => self.tell(Input::StorageFull(why)),
+            Wake::Surroundings(stir) => self.stirred(stir),
         }
     }
 
@@ -333,7 +357,7 @@ impl<V: Vault> Driver<V> {
             }
             Action::Dial(dial) => {
                 tracing::debug!(server = %dial.server, epoch = dial.epoch.0, "dialing");
-                self.connection.dial(dial);
+                self.connection.dial(dial, &self.transports);
             }
             Action::Login { epoch } => {
                 if let Some(session) = self.connection.session(epoch) {
@@ -380,25 +404,31 @@ impl<V: Vault> Driver<V> {
                 }
                 self.tell_session();
             }
-            Happening::Closed => self.connection.closed(),
+            Happening::Closed => self.connection.closed(&self.transports),
         }
     }
 
-    fn dialed(&mut self, result: Result<super::dial::Stream, imd_core::io::Fault>) {
-        let Connection::Dialing { dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
+    fn dialed(&mut self, result: Result<Reached, Fault>) {
+        let Connection::Dialing { mut dial, .. } = std::mem::replace(&mut self.connection, Connection::None)
         else {
             return;
         };
         let epoch = dial.epoch;
-        let opened = result.and_then(|stream| {
+        let opened = result.and_then(|reached| {
+            if reached.server != dial.server {
+                dial.server = reached.server.clone();
+                let server = reached.server.clone();
+                let event = LinkEvent::Reached { server };
+                self.tell(Input::Link { epoch, event });
+            }
             let groups = self.groups.keys().cloned().collect();
             let session = Session::open(&dial, self.device.clone(), groups)?;
-            Ok(Up::new(epoch, session, stream))
+            Ok(Up::new(epoch, session, reached))
         });
         match opened {
             Ok(up) => self.connection = Connection::Up(Box::new(up)),
             Err(fault) => {
-                let event = LinkEvent::Failed(fault);
+                let event = self.surroundings.explained(LinkEvent::Failed(fault));
                 self.tell(Input::Link { epoch, event });
             }
         }

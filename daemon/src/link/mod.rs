@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod bytes_of;
 mod connection;
-mod dial;
 mod driver;
 mod envelope;
 #[cfg(test)]
@@ -13,7 +12,6 @@ mod handle;
 mod inbox;
 mod outbox;
 pub mod probe;
-mod prompt;
 mod retry;
 #[cfg(test)]
 mod scripted;
@@ -22,7 +20,7 @@ mod vault;
 mod wire;
 mod words;
 
-pub use driver::Driver;
+pub use driver::{Driver, Surroundings};
 pub use handle::{Command, Handle, Stopped};
 pub use session::Device;
 pub use vault::{BoxFuture, Kept, Vault};

@@ -3,20 +3,21 @@
 //! Nobody is disturbed: whatever is tried concerns a user that does not exist, no session stays, and
 //! nothing is retained.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use imd_core::account::{Account, Token};
+use imd_core::account::{Account, AppKey, Token};
 use imd_core::io::{Fault, FaultKind, Protocol, ServerWords};
 use imd_core::server::Server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::dial::{self, Stream};
 use super::frame::Violation;
 use super::wire::{Connect, Packet, Publish, Unsent, Wire};
 use super::words;
+use crate::transport::{self, Reached, Stream, Transports, Unreached};
 
 /// How long one question to the server may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -25,6 +26,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 const ROUND_TRIP: Duration = Duration::from_secs(1);
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// None of these connections lives as long.
+const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// What is published.
 const PAYLOAD: &[u8] = b"imctl doctor";
@@ -59,21 +63,35 @@ pub struct Attempt {
     pub outcome: Outcome,
 }
 
-/// Connects to the server's address, and says nothing.
+/// A server, and the ways to it.
+#[derive(Clone)]
+pub struct Place {
+    pub transports: Arc<Transports>,
+    /// Whose servers it is one of, where that is known.
+    pub app_key: Option<AppKey>,
+    pub server: Server,
+}
+
+/// Connects to the server, up to where MQTT begins, and says nothing.
 ///
 /// # Errors
 /// The server cannot be reached.
-pub async fn reach(server: &Server) -> Result<(), Fault> {
-    dial::dial(server, KEEP_ALIVE).await.map(drop)
+pub async fn reach(place: &Place) -> Result<Reached, Unreached> {
+    let Place {
+        transports,
+        app_key,
+        server,
+    } = place;
+    transports.dial(app_key.as_ref(), server, DEAD_AFTER).await
 }
 
 /// Connects as `account`, with a client id that belongs to another user.
 ///
 /// # Errors
 /// The server cannot be reached, or does not answer.
-pub async fn foreign_client_id(server: &Server, account: &Account, token: &Token) -> Result<Answer, Fault> {
+pub async fn foreign_client_id(place: &Place, account: &Account, token: &Token) -> Result<Answer, Fault> {
     let client_id = format!("desktop:{}:{}", account.app_key, ghost());
-    match Visit::begin(server, account, token, &client_id).await? {
+    match Visit::begin(place, account, token, &client_id).await? {
         Begun::Accepted(visit) => {
             visit.end().await;
             Ok(Answer::Accepted)
@@ -88,7 +106,7 @@ pub async fn foreign_client_id(server: &Server, account: &Account, token: &Token
 /// # Errors
 /// The server cannot be reached, does not answer, or refuses the CONNECT.
 pub async fn forbidden_topics(
-    server: &Server,
+    place: &Place,
     account: &Account,
     token: &Token,
 ) -> Result<Vec<Attempt>, Fault> {
@@ -116,7 +134,7 @@ pub async fn forbidden_topics(
     let client_id = format!("doctor:{app_key}:{user_id}");
     let mut attempts = Vec::new();
     for (what, topic) in publishes {
-        let mut visit = Visit::accepted(server, account, token, &client_id).await?;
+        let mut visit = Visit::accepted(place, account, token, &client_id).await?;
         let outcome = in_time(visit.forbidden_publish(&topic)).await;
         visit.end().await;
         attempts.push(Attempt { what, topic, outcome });
@@ -125,7 +143,7 @@ pub async fn forbidden_topics(
     // comes. Writing to another user's inbox is allowed.
     let allowed = format!("im/{app_key}/u/{one}/{user_id}");
     for (what, topic) in filters {
-        let mut visit = Visit::accepted(server, account, token, &client_id).await?;
+        let mut visit = Visit::accepted(place, account, token, &client_id).await?;
         let outcome = in_time(visit.forbidden_subscription(&topic, &allowed)).await;
         visit.end().await;
         attempts.push(Attempt { what, topic, outcome });
@@ -166,30 +184,25 @@ enum Begun {
 
 impl Visit {
     /// Connects in MQTT 5, and in 3.1.1 if the server does not know 5.
-    async fn begin(
-        server: &Server,
-        account: &Account,
-        token: &Token,
-        client_id: &str,
-    ) -> Result<Begun, Fault> {
-        let begun = Self::begin_in(Protocol::V5, server, account, token, client_id).await?;
+    async fn begin(place: &Place, account: &Account, token: &Token, client_id: &str) -> Result<Begun, Fault> {
+        let begun = Self::begin_in(Protocol::V5, place, account, token, client_id).await?;
         if matches!(&begun, Begun::Refused(words) if words.reason == 0x84) {
-            return Self::begin_in(Protocol::V311, server, account, token, client_id).await;
+            return Self::begin_in(Protocol::V311, place, account, token, client_id).await;
         }
         Ok(begun)
     }
 
     async fn begin_in(
         protocol: Protocol,
-        server: &Server,
+        place: &Place,
         account: &Account,
         token: &Token,
         client_id: &str,
     ) -> Result<Begun, Fault> {
         let mut visit = Self {
-            server: server.clone(),
+            server: place.server.clone(),
             protocol,
-            stream: dial::dial(server, KEEP_ALIVE).await?,
+            stream: reach(place).await?.stream,
             wire: Wire::new(protocol),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -224,17 +237,18 @@ impl Visit {
     }
 
     async fn accepted(
-        server: &Server,
+        place: &Place,
         account: &Account,
         token: &Token,
         client_id: &str,
     ) -> Result<Self, Fault> {
-        match Self::begin(server, account, token, client_id).await? {
+        match Self::begin(place, account, token, client_id).await? {
             Begun::Accepted(visit) => Ok(*visit),
             Begun::Refused(words) => Err(Fault {
                 kind: FaultKind::Protocol,
                 text: format!(
-                    "{server} refuses the client id {client_id} with {:#04x}{}",
+                    "{} refuses the client id {client_id} with {:#04x}{}",
+                    place.server,
                     words.raw,
                     words
                         .reason_string
@@ -344,7 +358,7 @@ impl Visit {
             match exchanged.await {
                 Ok(0) => return Err(self.fault(FaultKind::BareEof, "the server closed the connection")),
                 Ok(_) => {}
-                Err(error) => return Err(self.fault(FaultKind::Io, &error.to_string())),
+                Err(error) => return Err(transport::broken(&self.server, &error)),
             }
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use imd_core::account::{Account, DeviceClass, InstallationId};
 use imd_core::io::{Dial, Fault, FaultKind, HangUp, Identity, LinkEvent};
-use imd_core::server::Server;
+use imd_core::server::{Server, Transport};
 use imd_core::time::{BootTime, Now};
 
 use self::login::{Filter, Login, own_channel};
@@ -26,6 +26,7 @@ use super::frame::Violation;
 use super::wire::{Connect, Message, Packet, PacketId, Publish, Unsent, Wire, Words};
 use super::words;
 use crate::store::rows::Arrival;
+use crate::transport;
 
 /// Who we are in every login, whatever the account.
 #[derive(Clone)]
@@ -254,6 +255,14 @@ impl Session {
             return;
         }
         let begin = self.told.len();
+        if self.terms.is_none()
+            && let Some(spoken) = transport::other_protocol(input)
+        {
+            self.fail(Fault {
+                kind: FaultKind::Protocol,
+                text: format!("{}: {spoken}", self.server),
+            });
+        }
         while !self.over {
             let result = match self.wire.receive(input, &mut self.output) {
                 Ok(None) => break,
@@ -282,7 +291,11 @@ impl Session {
         } else {
             Fault {
                 kind: FaultKind::BareEof,
-                text: format!("{} closed the connection without a word", self.server),
+                text: format!(
+                    "{} closed the connection without a word{}",
+                    self.server,
+                    self.unanswered()
+                ),
             }
         };
         self.fail(fault);
@@ -290,11 +303,18 @@ impl Session {
 
     /// Reading or writing failed.
     pub(super) fn broken(&mut self, error: &std::io::Error) {
-        let fault = Fault {
-            kind: FaultKind::Io,
-            text: format!("the connection to {} broke: {error}", self.server),
-        };
+        let mut fault = transport::broken(&self.server, error);
+        fault.text.push_str(self.unanswered());
         self.fail(fault);
+    }
+
+    /// What an end before the first answer may mean, where nothing is encrypted.
+    fn unanswered(&self) -> &'static str {
+        match (self.terms, self.server.transport) {
+            (None, Transport::Tcp) => "; does it encrypt there? Then it is mqtts://",
+            (None, Transport::WebSocket) => "; does it encrypt there? Then it is wss://",
+            (Some(_), _) | (None, Transport::Tls | Transport::WebSocketTls) => "",
+        }
     }
 
     /// What came could not be stored, and only a fresh connection makes the server send it again.

@@ -4,11 +4,12 @@
 //! name is touched, and its holder alone may remove a stale socket. Both files are closed on exec and never
 //! removed: a lock file that is removed lets two processes hold "the" lock, each on its own inode.
 
+mod name_watch;
 mod socket;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 pub use socket::{HandedOver, ServerSocket, SocketError, SocketGuard, open_socket};
@@ -51,12 +52,17 @@ impl DataLock {
         let file = LockFile::acquire(&data_dir.join("lock"), what)?;
         Ok(Self { _file: file })
     }
+
+    /// Keeps the lock until the process ends, because something that was left behind may write until then.
+    pub fn keep_until_exit(self) {
+        std::mem::forget(self);
+    }
 }
 
 /// A locked file with our pid in it.
 #[derive(Debug)]
 struct LockFile {
-    _file: File,
+    file: File,
 }
 
 impl LockFile {
@@ -91,7 +97,15 @@ impl LockFile {
         if let Err(error) = write_pid(&mut file) {
             tracing::warn!(path = %path.display(), %error, "the lock is held, but without our pid in it");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Whether the file is still the one with the name.
+    fn is_in_place(&self, path: &Path) -> bool {
+        let inode = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let named = std::fs::symlink_metadata(path).map(inode);
+        let ours = self.file.metadata().map(inode);
+        matches!((named, ours), (Ok(named), Ok(ours)) if named == ours)
     }
 }
 
@@ -151,9 +165,9 @@ mod tests {
     fn a_lock_is_closed_on_exec() {
         let dir = tempfile::tempdir().unwrap();
         let lock = DataLock::acquire(dir.path()).unwrap();
-        let flags = rustix::io::fcntl_getfd(&lock._file._file).unwrap();
+        let flags = rustix::io::fcntl_getfd(&lock._file.file).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-        assert!(lock._file._file.as_raw_fd() > 2);
+        assert!(lock._file.file.as_raw_fd() > 2);
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! The socket apps connect to: taken over from systemd, or bound under its lock.
+//!
+//! A name that somebody removes is bound again. One that systemd gave is not: the socket that it keeps for the
+//! next daemon would then be another than the one with the name. (`systemctl --user restart imd.socket` makes
+//! both anew.)
 
+use std::convert::Infallible;
 use std::fs::Metadata;
+use std::future::pending;
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use imd_proto::endpoint::{self, EndpointError};
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
@@ -12,8 +19,11 @@ use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use interprocess::os::unix::uds_local_socket::tokio::Listener;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::sync::mpsc;
 
+use super::name_watch::NameWatch;
 use super::{LockError, LockFile};
+use crate::paths;
 
 /// Why there is no socket to listen on.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +60,12 @@ pub struct SocketGuard {
     path: PathBuf,
     /// Device and inode of the name we made; `None` if systemd made it, and it outlives us.
     bound: Option<(u64, u64)>,
-    _lock: LockFile,
+    lock: LockFile,
 }
+
+/// The first and the longest pause before the name is bound again, after that has failed.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
 impl SocketGuard {
     /// Where apps reach us.
@@ -65,16 +79,114 @@ impl SocketGuard {
     pub fn is_handed_over(&self) -> bool {
         self.bound.is_none()
     }
-}
 
-impl Drop for SocketGuard {
-    fn drop(&mut self) {
-        let Some(bound) = self.bound else { return };
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| inode(&found) == bound)
+    /// Binds the name again whenever somebody has taken it away, and gives away the new listener. Whoever is
+    /// connected stays so.
+    pub async fn keep_name(&mut self, renewed: mpsc::Sender<Listener>) -> Infallible {
+        if self.is_handed_over() {
+            return pending().await;
+        }
+        loop {
+            let error = match self.watch_name(&renewed).await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            tracing::warn!(
+                path = %self.path.display(), %error,
+                "the socket's name cannot be watched: if it is removed, restart imd"
+            );
+            tokio::time::sleep(LONGEST_PAUSE).await;
+        }
+    }
+
+    async fn watch_name(&mut self, renewed: &mpsc::Sender<Listener>) -> io::Result<Infallible> {
+        let directory = self.path.parent().unwrap_or(Path::new("/")).to_owned();
+        loop {
+            let mut watch = match NameWatch::new(&directory) {
+                Ok(watch) => watch,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.bind_again(renewed).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            while self.is_in_place() {
+                watch.changed().await?;
+            }
+            self.bind_again(renewed).await;
+        }
+    }
+
+    /// Tries until it is done.
+    async fn bind_again(&mut self, renewed: &mpsc::Sender<Listener>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.rebind() {
+                Ok(listener) => {
+                    tracing::warn!(
+                        path = %self.path.display(),
+                        "somebody had removed the socket's name; it is bound again"
+                    );
+                    // An error means that nothing is served any longer.
+                    let _: Result<(), _> = renewed.send(listener).await;
+                    return;
+                }
+                Err(error) => tracing::warn!(
+                    %error, retry_in = pause.as_secs(),
+                    "somebody has removed the socket's name, and it cannot be bound again: new apps cannot connect"
+                ),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn rebind(&mut self) -> Result<Listener, SocketError> {
+        let failed = |source| SocketError::Bind {
+            path: self.path.clone(),
+            source,
+        };
+        if let Some(directory) = self.path.parent() {
+            paths::private_directory("socket directory", directory)
+                .map_err(io::Error::other)
+                .map_err(failed)?;
+        }
+        // Whoever removes the whole directory removes the lock's file, too.
+        let lock_path = lock_path(&self.path);
+        if !self.lock.is_in_place(&lock_path) {
+            self.lock = lock(&self.path)?;
+        }
+        let (listener, made) = listen(&self.path)?;
+        self.bound = Some(made);
+        Ok(listener)
+    }
+
+    fn is_in_place(&self) -> bool {
+        let found = std::fs::symlink_metadata(&self.path);
+        found.is_ok_and(|found| Some(inode(&found)) == self.bound)
+    }
+
+    /// Takes the name away, and keeps the lock until the process ends: see [`DataLock::keep_until_exit`].
+    ///
+    /// [`DataLock::keep_until_exit`]: super::DataLock::keep_until_exit
+    pub fn keep_lock_until_exit(self) {
+        self.remove_name();
+        std::mem::forget(self);
+    }
+
+    fn remove_name(&self) {
+        if self.bound.is_some()
+            && self.is_in_place()
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "the socket's name could not be removed");
         }
+    }
+}
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        self.remove_name();
     }
 }
 
@@ -161,7 +273,7 @@ fn adopt(socket: &HandedOver) -> Result<ServerSocket, SocketError> {
     let guard = SocketGuard {
         path,
         bound: None,
-        _lock: lock,
+        lock,
     };
     Ok(ServerSocket { listener, guard })
 }
@@ -169,32 +281,42 @@ fn adopt(socket: &HandedOver) -> Result<ServerSocket, SocketError> {
 fn bind(path: &Path) -> Result<ServerSocket, SocketError> {
     let path = endpoint::checked(path.to_owned())?;
     let lock = lock(&path)?;
+    let (listener, made) = listen(&path)?;
+    let guard = SocketGuard {
+        bound: Some(made),
+        path,
+        lock,
+    };
+    Ok(ServerSocket { listener, guard })
+}
+
+/// Gives the name to a new socket. The caller holds its lock.
+fn listen(path: &Path) -> Result<(Listener, (u64, u64)), SocketError> {
     let failed = |source| SocketError::Bind {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
-    remove_stale(&path)?;
-    let name = path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
+    remove_stale(path)?;
+    let name = path.to_fs_name::<GenericFilePath>().map_err(failed)?;
     let listener = ListenerOptions::new()
         .name(name)
         .mode(0o600)
         .reclaim_name(false)
         .create_tokio_as::<Listener>()
         .map_err(failed)?;
-    let made = std::fs::symlink_metadata(&path).map_err(failed)?;
-    let guard = SocketGuard {
-        bound: Some(inode(&made)),
-        path,
-        _lock: lock,
-    };
-    Ok(ServerSocket { listener, guard })
+    let made = std::fs::symlink_metadata(path).map_err(failed)?;
+    Ok((listener, inode(&made)))
 }
 
 fn lock(socket: &Path) -> Result<LockFile, SocketError> {
+    let what = format!("the socket {}", socket.display());
+    Ok(LockFile::acquire(&lock_path(socket), what)?)
+}
+
+fn lock_path(socket: &Path) -> PathBuf {
     let mut name = socket.as_os_str().to_owned();
     name.push(".lock");
-    let what = format!("the socket {}", socket.display());
-    Ok(LockFile::acquire(Path::new(&name), what)?)
+    name.into()
 }
 
 /// Removes what a killed daemon left. The caller holds the lock, so no daemon of ours listens there.
@@ -340,6 +462,62 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         drop(socket);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    /// The next listener, while the name is kept.
+    async fn renewed(guard: &mut SocketGuard, remove: impl FnOnce()) -> Listener {
+        let (sender, mut renewed) = mpsc::channel(1);
+        let renewal = async {
+            // The watch has begun: what is removed from now on is noticed.
+            tokio::task::yield_now().await;
+            remove();
+            renewed.recv().await.unwrap()
+        };
+        tokio::select! {
+            biased;
+            never = guard.keep_name(sender) => match never {},
+            listener = tokio::time::timeout(Duration::from_secs(20), renewal) => listener.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_removed_or_moved_is_bound_again_and_goes_with_its_guard() {
+        let (dir, path) = place();
+        let mut socket = bind(&path).unwrap();
+        let _first = renewed(&mut socket.guard, || fs::remove_file(&path).unwrap()).await;
+        UnixStream::connect(&path).unwrap();
+        let moved = dir.path().join("moved");
+        let _second = renewed(&mut socket.guard, || fs::rename(&path, &moved).unwrap()).await;
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(matches!(refusal(&path), SocketError::Lock(_)));
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_removed_is_made_again_with_lock_and_socket() {
+        let (dir, _) = place();
+        let directory = dir.path().join("imd");
+        paths::private_directory("socket directory", &directory).unwrap();
+        let path = directory.join("imd.sock");
+        let mut socket = bind(&path).unwrap();
+        let _again = renewed(&mut socket.guard, || fs::remove_dir_all(&directory).unwrap()).await;
+        UnixStream::connect(&path).unwrap();
+        assert!(matches!(refusal(&path), SocketError::Lock(_)));
+        assert_eq!(
+            fs::metadata(&directory).unwrap().permissions().mode() & 0o7777,
+            0o700
+        );
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_kept_until_the_end_stays_when_the_name_has_gone() {
+        let (_dir, path) = place();
+        let socket = bind(&path).unwrap();
+        socket.guard.keep_lock_until_exit();
+        assert!(!path.exists());
+        assert!(matches!(refusal(&path), SocketError::Lock(_)));
     }
 
     #[tokio::test]

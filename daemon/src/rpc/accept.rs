@@ -16,6 +16,7 @@ use imd_core::time::BootTime;
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::os::unix::uds_local_socket::tokio::{Listener, Stream as LocalStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
@@ -32,6 +33,9 @@ const PREFACE: usize = 24;
 
 /// How often refused connections are told to the log at most.
 const REPORT: Duration = Duration::from_secs(10);
+
+/// How often it is told at most that nothing can be accepted: with every descriptor taken each try fails.
+const REPORT_FAULTS: Duration = Duration::from_secs(60);
 
 /// How much one socket takes.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +66,17 @@ pub struct Peer {
     pub connection: u64,
     /// Where there is a list of allowed apps: whether it is on it.
     pub(super) standing: Option<Standing>,
+}
+
+#[cfg(test)]
+impl Peer {
+    pub(super) fn for_test(pid: i32) -> Self {
+        Self {
+            pid,
+            connection: 0,
+            standing: None,
+        }
+    }
 }
 
 /// Who may come in. Counts those who are.
@@ -189,26 +204,89 @@ impl Drop for Place {
     }
 }
 
+/// Where connections come from.
+pub struct Listening {
+    listener: Listener,
+    renewed: Option<mpsc::Receiver<Listener>>,
+}
+
+impl Listening {
+    /// Listens there, and at each further listener in its turn, once nobody waits at the one before: its name
+    /// has gone.
+    #[must_use]
+    pub const fn renewed_by(listener: Listener, renewed: mpsc::Receiver<Listener>) -> Self {
+        Self {
+            listener,
+            renewed: Some(renewed),
+        }
+    }
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<LocalStream>> {
+        loop {
+            if let Poll::Ready(accepted) = self.listener.inner().poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream.into()));
+            }
+            let Some(renewed) = &mut self.renewed else {
+                return Poll::Pending;
+            };
+            match ready!(renewed.poll_recv(context)) {
+                Some(listener) => self.listener = listener,
+                None => self.renewed = None,
+            }
+        }
+    }
+}
+
+impl From<Listener> for Listening {
+    fn from(listener: Listener) -> Self {
+        Self {
+            listener,
+            renewed: None,
+        }
+    }
+}
+
 /// The connections as tonic takes them. It never ends and has no errors: tonic would only try again at
 /// once, so a fault is rested out here.
 pub(super) struct Incoming {
-    listener: Listener,
+    listening: Listening,
     admission: Arc<Admission>,
     allowed: Option<Arc<AllowedApps>>,
     rest: Option<Pin<Box<Sleep>>>,
+    faults: Faults,
+}
+
+/// Failures to accept, told now and then.
+#[derive(Default)]
+struct Faults {
+    untold: u64,
+    reported: Option<BootTime>,
+}
+
+impl Faults {
+    /// How many there were since the last time, if it is time to tell.
+    fn count(&mut self, now: BootTime) -> Option<u64> {
+        self.untold += 1;
+        if self.reported.is_some_and(|last| now.since(last) < REPORT_FAULTS) {
+            return None;
+        }
+        self.reported = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 impl Incoming {
     pub(super) fn new(
-        listener: Listener,
+        listening: Listening,
         admission: Arc<Admission>,
         allowed: Option<Arc<AllowedApps>>,
     ) -> Self {
         Self {
-            listener,
+            listening,
             admission,
             allowed,
             rest: None,
+            faults: Faults::default(),
         }
     }
 
@@ -235,14 +313,16 @@ impl Stream for Incoming {
                 ready!(rest.as_mut().poll(context));
                 self.rest = None;
             }
-            match ready!(self.listener.inner().poll_accept(context)) {
-                Ok((stream, _)) => match self.welcome(stream.into()) {
+            match ready!(self.listening.poll_accept(context)) {
+                Ok(stream) => match self.welcome(stream) {
                     Ok(connection) => return Poll::Ready(Some(Ok(connection))),
                     Err(why) => self.admission.report(&why),
                 },
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted; trying again");
+                    if let Some(failures) = self.faults.count(clock::now().boot) {
+                        tracing::warn!(%error, failures, "no connection can be accepted; trying again");
+                    }
                     self.rest = Some(Box::pin(tokio::time::sleep(REST)));
                 }
             }
@@ -349,6 +429,17 @@ mod tests {
         let admission = Arc::new(Admission::new(limits));
         let uid = admission.uid;
         (admission, uid)
+    }
+
+    #[test]
+    fn failures_to_accept_are_told_once_a_minute_with_their_number() {
+        let mut faults = Faults::default();
+        let at = |seconds| BootTime::since_boot(Duration::from_secs(seconds));
+        assert_eq!(faults.count(at(0)), Some(1));
+        for second in 1..60 {
+            assert_eq!(faults.count(at(second)), None);
+        }
+        assert_eq!(faults.count(at(60)), Some(60));
     }
 
     #[test]

@@ -13,12 +13,13 @@ use imd_proto::{PROTOCOL, PROTOCOL_MIN};
 use tonic::{Request, Response, Status};
 
 use super::accept::Admission;
-use super::archive::{self, Archive};
+use super::archive::Archive;
 use super::arguments::words;
-use super::binding::Caller;
+use super::binding::{Caller, peer};
 use super::convert;
 use super::diagnose::{Diagnose, Finding, Verdict, own_findings};
 use super::metrics::{self, Readings};
+use super::pages::Pages;
 use super::server::{About, CAPABILITIES};
 use super::session::within_deadline;
 use super::stop::Stop;
@@ -34,6 +35,7 @@ const CHECKS: Duration = Duration::from_secs(30);
 pub(super) struct Stored {
     pub(super) archive: Arc<dyn Archive>,
     pub(super) log: EventLog,
+    pub(super) pages: Pages,
 }
 
 impl Stored {
@@ -114,6 +116,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ListStatusChangesRequest>,
     ) -> Result<Response<v1::ListStatusChangesResponse>, Status> {
+        let peer = peer(&request)?;
         let Some(since) = request.into_inner().since else {
             let history = self.hub.status.history();
             return Ok(Response::new(v1::ListStatusChangesResponse {
@@ -130,7 +133,8 @@ impl AdminService for Admin {
         })?;
         let notes = match &self.stored {
             Some(stored) => {
-                archive::answered("ListStatusChanges", stored.archive.statuses_since(since)).await?
+                let notes = stored.archive.statuses_since(since);
+                stored.pages.read(&peer, "ListStatusChanges", notes).await?
             }
             None => Vec::new(),
         };
@@ -170,7 +174,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::DiagnoseRequest>,
     ) -> Result<Response<v1::DiagnoseResponse>, Status> {
-        let mut findings = own_findings(&self.hub, &self.admission);
+        let mut findings = own_findings(&self.hub, &self.admission, &self.about.instance);
         let checks = self.diagnose.findings(request.into_inner().probe_broker);
         match tokio::time::timeout(CHECKS, checks).await {
             Ok(found) => findings.extend(found),

@@ -15,7 +15,7 @@ use crate::store::rows::{
 use crate::store::{Figures, StatusNote, StoreError};
 
 /// How long the store may take to answer a call.
-const DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A search first brings its index up to date.
 pub(super) const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
@@ -102,20 +102,8 @@ pub(super) async fn answered<T, E>(
 where
     E: convert::Failed,
 {
-    answered_within(DEADLINE, call, answer).await
-}
-
-/// As [`answered`], with another deadline.
-pub(super) async fn answered_within<T, E>(
-    deadline: Duration,
-    call: &str,
-    answer: impl Future<Output = Result<T, E>>,
-) -> Result<T, Status>
-where
-    E: convert::Failed,
-{
-    match tokio::time::timeout(deadline, answer).await {
+    match tokio::time::timeout(DEADLINE, answer).await {
         Ok(answer) => answer.map_err(convert::failed),
-        Err(_) => Err(convert::late(call, deadline)),
+        Err(_) => Err(convert::late(call, DEADLINE)),
     }
 }

@@ -1,5 +1,6 @@
 //! For whom a call is made, and an app's place among the bound ones.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use imd_core::io::{InstanceId, Requester};
@@ -12,7 +13,7 @@ use tonic::{Request, Status};
 use super::accept::Peer;
 use super::arguments::words;
 use super::budget::Held;
-use crate::hub::{BoundApp, Hub};
+use crate::hub::{BindError, BoundApp, Hub};
 use crate::link;
 
 /// Whoever makes a call.
@@ -77,6 +78,11 @@ fn process_name(pid: i32) -> Arc<str> {
     }
 }
 
+/// Whether there is such a process. The end of a dead one's connection may not have been seen yet.
+fn lives(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// A place among the bound apps. When it is dropped the app is unbound, unless its instance has bound
 /// again: then the place is the newer binding's.
 pub(super) struct Place {
@@ -91,7 +97,7 @@ pub(super) struct Place {
 
 impl Place {
     /// # Errors
-    /// Too many apps are bound: 90004.
+    /// Too many apps are bound: 90004. Another process has bound the instance: 33003.
     pub(super) fn take(
         app: BoundApp,
         held: Held,
@@ -99,10 +105,13 @@ impl Place {
         link: &link::Handle,
     ) -> Result<Self, Status> {
         let instance = app.instance.clone();
-        let binding = hub
-            .apps
-            .bind(app)
-            .map_err(|full| to_status(Code::IMD_TOO_MANY, full.to_string()))?;
+        let binding = hub.apps.bind(app, lives).map_err(|error| {
+            let code = match &error {
+                BindError::TooManyApps => Code::IMD_TOO_MANY,
+                BindError::OfAnotherProcess(_) => Code::BIZ_ERROR_INVALID_PARAMETER,
+            };
+            to_status(code, error.to_string())
+        })?;
         Ok(Self {
             id: binding.id,
             superseded: binding.superseded,

@@ -1,18 +1,14 @@
-//! What the daemon holds ready for readers: so much in all, and so much for one process. A client that asks
-//! and does not read must cost neither memory without end nor the other apps' share.
+//! What the apps may have of something that is bounded: so much in all, and so much for one process. A client
+//! that asks and does not read must cost neither memory without end nor the other apps' share.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use imd_proto::code::Code;
 use imd_proto::status::to_status;
-use prost::Message;
-use tonic::body::Body;
-use tonic::{Response, Status};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tonic::Status;
 
 use super::accept::Peer;
 use crate::hub::MAX_BOUND;
@@ -24,8 +20,26 @@ pub(super) struct Share {
     pub(super) of_process: usize,
 }
 
-/// Pages that have not been read yet, in bytes. A page is 2 MiB at most.
-pub(super) const PAGES: Share = Share {
+/// Requests that wait for their answer. A stream counts until it has begun.
+pub(super) const REQUESTS: Share = Share {
+    in_all: 1024,
+    of_process: 384,
+};
+
+/// What has come of requests that are not answered, in bytes.
+pub(super) const REQUEST_BYTES: Share = Share {
+    in_all: 64 * 1024 * 1024,
+    of_process: 16 * 1024 * 1024,
+};
+
+/// Calls whose answer has not been sent to its end, streams among them.
+pub(super) const OPEN: Share = Share {
+    in_all: 2048,
+    of_process: 512,
+};
+
+/// Answers that have not been read yet, in bytes. A page is 2 MiB at most.
+pub(super) const UNREAD: Share = Share {
     in_all: 64 * 1024 * 1024,
     of_process: 8 * 1024 * 1024,
 };
@@ -36,8 +50,7 @@ pub(super) const BINDINGS: Share = Share {
     of_process: 64,
 };
 
-/// Subscriptions. One whose reader has stopped holds about half a MiB: two pages of 64 KiB, and what HTTP/2
-/// has taken to send (400 KiB).
+/// Subscriptions. One whose reader has stopped holds one page: 64 KiB, or one message that is longer.
 pub(super) const SUBSCRIPTIONS: Share = Share {
     in_all: 512,
     of_process: 128,
@@ -49,6 +62,7 @@ pub(super) struct Budget {
     what: &'static str,
     share: Share,
     used: Arc<Mutex<Used>>,
+    freed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -72,48 +86,78 @@ impl Budget {
             what,
             share,
             used: Arc::default(),
+            freed: Arc::default(),
         }
     }
 
-    /// # Errors
-    /// The budget is used up: 90004.
-    pub(super) fn take(&self, peer: &Peer, amount: usize) -> Result<Held, Status> {
-        let mut used = self.lock();
-        let of_process = used.by_process.get(&peer.pid).copied().unwrap_or_default();
-        let fits = |used: usize, most: usize| used.checked_add(amount).is_some_and(|sum| sum <= most);
-        // One that has nothing yet gets what it asks for, however long a single page may be.
-        let whose = if of_process > 0 && !fits(of_process, self.share.of_process) {
-            Some(format!("process {}", peer.pid))
-        } else if used.in_all > 0 && !fits(used.in_all, self.share.in_all) {
-            Some("all apps together".to_owned())
-        } else {
-            None
-        };
-        if let Some(whose) = whose {
-            let text = format!(
-                "{whose} has too many {}: read them, or end them, first",
-                self.what
-            );
-            return Err(to_status(Code::IMD_TOO_MANY, text));
-        }
-        used.in_all += amount;
-        *used.by_process.entry(peer.pid).or_default() += amount;
-        Ok(Held {
-            budget: self.clone(),
-            pid: peer.pid,
-            amount,
-        })
-    }
-
-    /// An answer that counts until it has been sent.
+    /// One that has nothing yet gets what it asks for, however much that is.
     ///
     /// # Errors
     /// The budget is used up: 90004.
-    pub(super) fn answer<T: Message>(&self, peer: &Peer, answer: T) -> Result<Response<T>, Status> {
-        let held = self.take(peer, answer.encoded_len())?;
-        let mut response = Response::new(answer);
-        response.extensions_mut().insert(Arc::new(held));
-        Ok(response)
+    pub(super) fn take(&self, peer: &Peer, amount: usize) -> Result<Held, Status> {
+        let mut held = self.count(peer.pid, 0);
+        held.grow(amount)?;
+        Ok(held)
+    }
+
+    /// Whether there is anything left for this process.
+    ///
+    /// # Errors
+    /// The budget is used up: 90004.
+    pub(super) fn room(&self, peer: &Peer) -> Result<(), Status> {
+        self.fits(&self.lock(), peer.pid, 1)
+    }
+
+    /// Whether this process has a good part of its share already: so much that what could wait should.
+    pub(super) fn is_pressed(&self, peer: &Peer) -> bool {
+        let used = self.lock();
+        let of_process = used.by_process.get(&peer.pid).copied().unwrap_or_default();
+        of_process >= self.much()
+    }
+
+    const fn much(&self) -> usize {
+        self.share.of_process / 8
+    }
+
+    /// Ends when a process that is pressed has given something back, after this was called.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// The refusal of what would be too much for this process.
+    pub(super) fn refusal(&self, peer: &Peer) -> Status {
+        self.too_many(&format!("process {}", peer.pid))
+    }
+
+    /// Counts what is there whether it fits or not.
+    pub(super) fn count(&self, pid: i32, amount: usize) -> Held {
+        self.lock().add(pid, amount);
+        Held {
+            budget: self.clone(),
+            pid,
+            amount,
+        }
+    }
+
+    fn fits(&self, used: &Used, pid: i32, amount: usize) -> Result<(), Status> {
+        let of_process = used.by_process.get(&pid).copied().unwrap_or_default();
+        let fits = |used: usize, most: usize| used.checked_add(amount).is_some_and(|sum| sum <= most);
+        let whose = if of_process > 0 && !fits(of_process, self.share.of_process) {
+            format!("process {pid}")
+        } else if used.in_all > 0 && !fits(used.in_all, self.share.in_all) {
+            "all apps together".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(self.too_many(&whose))
+    }
+
+    fn too_many(&self, whose: &str) -> Status {
+        let text = format!(
+            "{whose} has too many {}: read them, or end them, first",
+            self.what
+        );
+        to_status(Code::IMD_TOO_MANY, text)
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -121,49 +165,48 @@ impl Budget {
     }
 }
 
+impl Used {
+    fn add(&mut self, pid: i32, amount: usize) {
+        if amount > 0 {
+            self.in_all = self.in_all.saturating_add(amount);
+            let of_process = self.by_process.entry(pid).or_default();
+            *of_process = of_process.saturating_add(amount);
+        }
+    }
+}
+
+impl Held {
+    /// Takes more of the same.
+    ///
+    /// # Errors
+    /// The budget is used up: 90004. What was held before stays held.
+    pub(super) fn grow(&mut self, amount: usize) -> Result<(), Status> {
+        let mut used = self.budget.lock();
+        self.budget.fits(&used, self.pid, amount)?;
+        used.add(self.pid, amount);
+        drop(used);
+        self.amount = self.amount.saturating_add(amount);
+        Ok(())
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let mut used = self.budget.lock();
         used.in_all = used.in_all.saturating_sub(self.amount);
+        let mut was_pressed = false;
         if let Some(of_process) = used.by_process.get_mut(&self.pid) {
+            was_pressed = *of_process >= self.budget.much();
             *of_process = of_process.saturating_sub(self.amount);
             if *of_process == 0 {
                 used.by_process.remove(&self.pid);
             }
         }
-    }
-}
-
-/// Ties what an answer holds to its body, which lives until the answer has been sent or given up.
-pub(super) fn until_sent(mut response: http::Response<Body>) -> http::Response<Body> {
-    match response.extensions_mut().remove::<Arc<Held>>() {
-        Some(held) => response.map(|body| Body::new(Holding { body, _held: held })),
-        None => response,
-    }
-}
-
-struct Holding {
-    body: Body,
-    _held: Arc<Held>,
-}
-
-impl http_body::Body for Holding {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        drop(used);
+        // Nobody waits for the others.
+        if was_pressed {
+            self.budget.freed.notify_waiters();
+        }
     }
 }
 
@@ -179,11 +222,7 @@ mod tests {
     };
 
     fn peer(pid: i32) -> Peer {
-        Peer {
-            pid,
-            connection: 0,
-            standing: None,
-        }
+        Peer::for_test(pid)
     }
 
     #[track_caller]
@@ -218,16 +257,23 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_until_its_body_is_dropped() {
+    fn what_is_counted_anyway_leaves_room_for_nothing_more_until_it_is_dropped() {
         let budget = Budget::new("pages", SHARE);
-        let answer = prost_types::Duration { seconds: 1, nanos: 0 };
-        let response = budget.answer(&peer(1), answer).unwrap();
-        let (_, _, extensions) = response.into_parts();
-        let mut response = http::Response::new(Body::new("unread".to_owned()));
-        *response.extensions_mut() = extensions;
-        let response = until_sent(response);
-        assert_eq!(budget.lock().in_all, 2);
-        drop(response);
-        assert_eq!(budget.lock().in_all, 0);
+        let counted = budget.count(1, 25);
+        assert!(budget.room(&peer(1)).is_err());
+        assert!(budget.room(&peer(2)).is_ok());
+        drop(counted);
+        assert!(budget.room(&peer(1)).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_what_was_held() {
+        let budget = Budget::new("bytes", SHARE);
+        let mut held = budget.take(&peer(1), 15).unwrap();
+        assert!(held.grow(6).is_err());
+        held.grow(5).unwrap();
+        assert_eq!(budget.lock().in_all, 20);
+        drop(held);
+        assert!(budget.lock().by_process.is_empty());
     }
 }

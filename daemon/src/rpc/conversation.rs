@@ -8,12 +8,12 @@ use tonic::{Request, Response, Status};
 
 use super::archive::{Archive, answered};
 use super::binding::peer;
-use super::budget::Budget;
+use super::pages::Pages;
 use super::{arguments, convert};
 
 pub(super) struct Conversations {
     pub(super) archive: Arc<dyn Archive>,
-    pub(super) pages: Budget,
+    pub(super) pages: Pages,
 }
 
 #[tonic::async_trait]
@@ -26,16 +26,25 @@ impl ConversationService for Conversations {
         let request = request.into_inner();
         let limit = arguments::limit(request.limit).map_err(convert::invalid)?;
         let after = arguments::page_token(&request.page_token).map_err(convert::invalid)?;
-        let page = answered("ListConversations", self.archive.conversations(after, limit)).await?;
-        self.pages.answer(&peer, convert::conversations(page))
+        let page = self
+            .pages
+            .read(
+                &peer,
+                "ListConversations",
+                self.archive.conversations(after, limit),
+            )
+            .await?;
+        Ok(Response::new(convert::conversations(page)))
     }
 
     async fn get_conversation(
         &self,
         request: Request<v1::GetConversationRequest>,
     ) -> Result<Response<v1::GetConversationResponse>, Status> {
+        let peer = peer(&request)?;
         let key = arguments::conversation(request.into_inner().key).map_err(convert::invalid)?;
-        let found = answered("GetConversation", self.archive.conversation(key.clone())).await?;
+        let read = self.archive.conversation(key.clone());
+        let found = self.pages.read(&peer, "GetConversation", read).await?;
         let conversation = found
             .ok_or_else(|| convert::not_found(format!("there is no conversation with {:?}", key.target)))?;
         Ok(Response::new(v1::GetConversationResponse {

@@ -54,11 +54,11 @@ impl Verdict {
 }
 
 /// What rpc itself knows.
-pub(super) fn own_findings(hub: &Hub, admission: &Admission) -> Vec<Finding> {
-    vec![apps(hub, admission), status(hub)]
+pub(super) fn own_findings(hub: &Hub, admission: &Admission, instance: &str) -> Vec<Finding> {
+    vec![apps(hub, admission, instance), status(hub)]
 }
 
-fn apps(hub: &Hub, admission: &Admission) -> Finding {
+fn apps(hub: &Hub, admission: &Admission, instance: &str) -> Finding {
     let bound = hub.apps.list().len();
     let open = admission.open();
     let most = admission.limits().connections;
@@ -70,7 +70,11 @@ fn apps(hub: &Hub, admission: &Admission) -> Finding {
             "{bound} of at most {MAX_BOUND} apps are bound, {open} of at most {most} connections are open"
         ),
         mend: if full {
-            "End apps that are not needed; `imctl apps` lists them.".to_owned()
+            let imctl = match instance {
+                "imd" => "imctl".to_owned(),
+                name => format!("imctl --instance {name}"),
+            };
+            format!("End apps that are not needed; `{imctl} apps` lists them.")
         } else {
             String::new()
         },

@@ -1,19 +1,17 @@
 //! EventService: the log, followed from a cursor on.
 //!
-//! A subscriber's task reads the next page once the one before has been taken: one page waits for a reader
-//! that has stopped, and HTTP/2 holds what its client said it takes.
+//! A page is read once the one before it has been written: one waits for a reader that has stopped.
 
-use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::event_service_server::EventService;
 use imd_proto::imd::v1::subscribe_request;
 use imd_proto::status::to_status;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::binding::{Caller, peer};
@@ -21,10 +19,7 @@ use super::budget::{Budget, Held};
 use super::stop::Stop;
 use super::{archive, arguments, convert};
 use crate::hub::{EventLog, Hub, Start, Subscription};
-use crate::link;
-
-/// How many pages wait in a stream.
-const PAGES: usize = 1;
+use crate::link::{self, BoxFuture};
 
 type Answer = Result<v1::SubscribeResponse, Status>;
 
@@ -37,7 +32,7 @@ pub(super) struct Events {
 
 #[tonic::async_trait]
 impl EventService for Events {
-    type SubscribeStream = ReceiverStream<Answer>;
+    type SubscribeStream = Pages;
 
     async fn subscribe(
         &self,
@@ -49,10 +44,12 @@ impl EventService for Events {
         };
         let start = self.start(&request)?;
         let held = self.subscriptions.take(&peer(&request)?, 1)?;
-        let (answers, stream) = mpsc::channel(PAGES);
-        let subscription = self.log.subscribe_for(app, start);
-        tokio::spawn(follow(subscription, answers, self.goodbye.asked(), held));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let follower = Follower {
+            subscription: self.log.subscribe_for(app, start),
+            goodbye: Box::pin(self.goodbye.asked()),
+            _held: held,
+        };
+        Ok(Response::new(follower.pages()))
     }
 
     async fn ack_events(
@@ -95,28 +92,47 @@ impl Events {
     }
 }
 
-async fn follow(
-    mut subscription: Subscription,
-    answers: mpsc::Sender<Answer>,
-    goodbye: impl Future<Output = Arc<str>>,
+/// A subscriber's stream. Its next page is read when it is asked for the next page, so that a reader that has
+/// stopped holds no page but the one that is being sent to it.
+pub(super) struct Pages {
+    page: Option<BoxFuture<(Answer, Option<Follower>)>>,
+}
+
+struct Follower {
+    subscription: Subscription,
+    goodbye: BoxFuture<Arc<str>>,
     _held: Held,
-) {
-    let mut goodbye = pin!(goodbye);
-    while let Ok(turn) = answers.reserve().await {
+}
+
+impl Follower {
+    /// The next page; without a follower the stream ends with it.
+    async fn next(mut self) -> (Answer, Option<Self>) {
         tokio::select! {
             biased;
-            () = answers.closed() => return,
-            _ = goodbye.as_mut() => {
-                turn.send(Err(convert::stopping(link::Stopped)));
-                return;
-            }
-            news = subscription.next() => match news {
-                Ok(news) => turn.send(Ok(convert::news(news))),
-                Err(error) => {
-                    turn.send(Err(convert::failed(error)));
-                    return;
-                }
-            }
+            _ = self.goodbye.as_mut() => (Err(convert::stopping(link::Stopped)), None),
+            news = self.subscription.next() => match news {
+                Ok(news) => (Ok(convert::news(news)), Some(self)),
+                Err(error) => (Err(convert::failed(error)), None),
+            },
         }
+    }
+
+    fn pages(self) -> Pages {
+        Pages {
+            page: Some(Box::pin(self.next())),
+        }
+    }
+}
+
+impl Stream for Pages {
+    type Item = Answer;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Answer>> {
+        let Some(page) = &mut self.page else {
+            return Poll::Ready(None);
+        };
+        let (answer, follower) = ready!(page.as_mut().poll(context));
+        self.page = follower.and_then(|follower| follower.pages().page);
+        Poll::Ready(Some(answer))
     }
 }

@@ -6,7 +6,9 @@ use imd_proto::imd::v1;
 use imd_proto::imd::v1::group_service_server::GroupService;
 use tonic::{Request, Response, Status};
 
-use super::archive::{self, Archive};
+use super::archive::Archive;
+use super::binding::peer;
+use super::pages::Pages;
 use super::session::answered;
 use super::{arguments, convert};
 use crate::link;
@@ -14,6 +16,7 @@ use crate::link;
 pub(super) struct Groups {
     pub(super) link: link::Handle,
     pub(super) archive: Arc<dyn Archive>,
+    pub(super) pages: Pages,
 }
 
 #[tonic::async_trait]
@@ -38,9 +41,12 @@ impl GroupService for Groups {
 
     async fn list_groups(
         &self,
-        _request: Request<v1::ListGroupsRequest>,
+        request: Request<v1::ListGroupsRequest>,
     ) -> Result<Response<v1::ListGroupsResponse>, Status> {
-        let groups = archive::answered("ListGroups", self.archive.groups()).await?;
+        let groups = self
+            .pages
+            .read(&peer(&request)?, "ListGroups", self.archive.groups())
+            .await?;
         Ok(Response::new(v1::ListGroupsResponse {
             groups: groups.into_iter().map(convert::group).collect(),
         }))

@@ -9,15 +9,15 @@ use imd_proto::imd::v1::get_message_request::Id;
 use imd_proto::imd::v1::message_service_server::MessageService;
 use tonic::{Request, Response, Status};
 
-use super::archive::{Archive, SEARCH_DEADLINE, answered, answered_within};
+use super::archive::{Archive, answered};
 use super::binding::peer;
-use super::budget::Budget;
+use super::pages::Pages;
 use super::{arguments, convert};
 use crate::clock;
 
 pub(super) struct Messages {
     pub(super) archive: Arc<dyn Archive>,
-    pub(super) pages: Budget,
+    pub(super) pages: Pages,
 }
 
 #[tonic::async_trait]
@@ -80,12 +80,16 @@ impl MessageService for Messages {
                 let uid = arguments::uid(&uid).map_err(convert::invalid)?;
                 let name = format!("uid {uid}");
                 (
-                    answered("GetMessage", self.archive.message_by_uid(uid)).await?,
+                    self.pages
+                        .read(&peer, "GetMessage", self.archive.message_by_uid(uid))
+                        .await?,
                     name,
                 )
             }
             Some(Id::MessageId(message_id)) => (
-                answered("GetMessage", self.archive.message_by_id(message_id)).await?,
+                self.pages
+                    .read(&peer, "GetMessage", self.archive.message_by_id(message_id))
+                    .await?,
                 format!("id {message_id}"),
             ),
             None => {
@@ -96,10 +100,9 @@ impl MessageService for Messages {
             }
         };
         let message = found.ok_or_else(|| convert::not_found(format!("no message has the {name}")))?;
-        let answer = v1::GetMessageResponse {
+        Ok(Response::new(v1::GetMessageResponse {
             message: Some(convert::message(message)),
-        };
-        self.pages.answer(&peer, answer)
+        }))
     }
 
     async fn list_messages(
@@ -113,9 +116,8 @@ impl MessageService for Messages {
             arguments::part(request.before_message_id, request.after_message_id).map_err(convert::invalid)?;
         let limit = arguments::limit(request.limit).map_err(convert::invalid)?;
         let history = self.archive.history(key, before, after, limit);
-        let (messages, has_more) = convert::page(answered("ListMessages", history).await?);
-        self.pages
-            .answer(&peer, v1::ListMessagesResponse { messages, has_more })
+        let (messages, has_more) = convert::page(self.pages.read(&peer, "ListMessages", history).await?);
+        Ok(Response::new(v1::ListMessagesResponse { messages, has_more }))
     }
 
     async fn search_messages(
@@ -133,10 +135,9 @@ impl MessageService for Messages {
             .map_err(convert::invalid)?;
         let limit = arguments::limit(request.limit).map_err(convert::invalid)?;
         let search = self.archive.search(query, key, before, limit);
-        let page = answered_within(SEARCH_DEADLINE, "SearchMessages", search).await?;
+        let page = self.pages.search(&peer, "SearchMessages", search).await?;
         let (messages, has_more) = convert::page(page);
-        self.pages
-            .answer(&peer, v1::SearchMessagesResponse { messages, has_more })
+        Ok(Response::new(v1::SearchMessagesResponse { messages, has_more }))
     }
 
     async fn delete_messages(
@@ -159,7 +160,10 @@ impl MessageService for Messages {
         let limit = arguments::limit(request.limit).map_err(convert::invalid)?;
         let after =
             arguments::message_id("after_message_id", request.after_message_id).map_err(convert::invalid)?;
-        let outbox = answered("ListOutbox", self.archive.outbox(after, limit)).await?;
-        self.pages.answer(&peer, convert::outbox(outbox))
+        let outbox = self
+            .pages
+            .read(&peer, "ListOutbox", self.archive.outbox(after, limit))
+            .await?;
+        Ok(Response::new(convert::outbox(outbox)))
     }
 }

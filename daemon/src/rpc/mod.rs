@@ -5,8 +5,9 @@
 //! |---|---|
 //! | `accept` | the socket's connections: whose they are, how many there may be |
 //! | `allowed` | whether an app is on the person's list |
-//! | `requests` | how many may be under way, and how long one may take to come |
-//! | `budget` | how much is held ready for those who do not read |
+//! | `requests` | how many may be under way, how much and how long one may take to come |
+//! | `budget` | what there is in all and for one process: requests, streams, bytes |
+//! | `paced`, `pages` | answers made no faster than they are read, and read from the store in turns |
 //! | `server` | the services put together, and their orderly stop |
 //! | `unfit` | what a daemon answers that cannot start |
 //! | `session`, `admin` | the calls about the connection and the daemon |
@@ -32,6 +33,8 @@ mod event;
 mod group;
 mod message;
 mod metrics;
+mod paced;
+mod pages;
 mod panics;
 mod requests;
 mod server;
@@ -40,7 +43,7 @@ mod stop;
 mod timeline;
 mod unfit;
 
-pub use accept::{Limits, Peer};
+pub use accept::{Limits, Listening, Peer};
 pub use archive::Archive;
 pub use diagnose::{Diagnose, Finding, Verdict};
 pub use panics::log_panics;

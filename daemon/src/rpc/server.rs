@@ -1,5 +1,6 @@
 //! The services put together on one socket, and their orderly stop.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,25 +11,28 @@ use imd_proto::imd::v1::event_service_server::EventServiceServer;
 use imd_proto::imd::v1::group_service_server::GroupServiceServer;
 use imd_proto::imd::v1::message_service_server::MessageServiceServer;
 use imd_proto::imd::v1::session_service_server::SessionServiceServer;
-use interprocess::os::unix::uds_local_socket::tokio::Listener;
+use tonic::body::Body;
 use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server as reflection;
-use tower::ServiceBuilder;
+use tower::util::option_layer;
+use tower::{Layer, Service, ServiceBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::accept::{Admission, Incoming, Limits};
+use super::accept::{Admission, Incoming, Limits, Listening};
 use super::admin::{Admin, Stored};
 use super::allowed::{AllowedApps, AllowedLayer};
 use super::archive::Archive;
-use super::budget::{self, BINDINGS, Budget, PAGES, SUBSCRIPTIONS};
+use super::budget::{BINDINGS, Budget, SUBSCRIPTIONS, UNREAD};
 use super::conversation::Conversations;
 use super::diagnose::Diagnose;
 use super::event::Events;
 use super::group::Groups;
 use super::message::Messages;
+use super::pages::Pages;
 use super::panics;
 use super::requests::RequestsLayer;
 use super::session::Session;
@@ -46,17 +50,16 @@ pub const MAX_REQUEST: usize = 256 * 1024;
 /// The longest request with a message in it: one that is too long by a little is told so by its own code.
 const MAX_MESSAGE: usize = 1024 * 1024;
 
-/// The longest request of reflection, which asks for a name. Its streams have no deadline, so half a request may
-/// stay for long.
-pub(super) const MAX_REFLECTION: usize = 4 * 1024;
+/// The longest request of reflection, which asks for a name. Half of one may stay for a minute.
+const MAX_REFLECTION: usize = 4 * 1024;
 
 /// Calls and streams open at once on one connection; a client's further ones wait there.
-pub(super) const STREAMS: u32 = 128;
+const STREAMS: u32 = 128;
 
 /// Calls that a client has cancelled before they were looked at: more than one can cancel, at their deadline of
 /// two seconds, while the daemon hangs and the keep-alive has not ended the connection. With HTTP/2's usual 20 a
 /// daemon that goes on after a hang would hang up on every app that had gone on calling.
-pub(super) const CANCELLED: usize = 64 * STREAMS as usize;
+const CANCELLED: usize = 64 * STREAMS as usize;
 
 /// What the health service answers for.
 const SERVICES: [&str; 6] = [
@@ -69,8 +72,8 @@ const SERVICES: [&str; 6] = [
 ];
 
 /// HTTP/2's ping to a silent client, and how long its answer may take.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(120);
-pub(super) const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long the streams have to say goodbye.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -118,7 +121,11 @@ pub enum ServeError {
 ///
 /// # Errors
 /// The services cannot be put together; nothing an app does ends in one.
-pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Result<(), ServeError> {
+pub async fn serve(
+    listening: impl Into<Listening>,
+    services: Services,
+    goodbye: Stop,
+) -> Result<(), ServeError> {
     let Services {
         link,
         hub,
@@ -139,18 +146,20 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         goodbye: goodbye.clone(),
         bindings: Budget::new("bindings", BINDINGS),
     });
-    let pages = Budget::new("bytes of answers that have not been read", PAGES);
+    let unread = Budget::new("bytes of answers that have not been read", UNREAD);
+    let pages = Pages::new(unread.clone());
     let messages = MessageServiceServer::new(Messages {
         archive: Arc::clone(&archive),
         pages: pages.clone(),
     });
     let conversations = ConversationServiceServer::new(Conversations {
         archive: Arc::clone(&archive),
-        pages,
+        pages: pages.clone(),
     });
     let groups = GroupServiceServer::new(Groups {
         link: link.clone(),
         archive: Arc::clone(&archive),
+        pages: pages.clone(),
     });
     let log = EventLog::new(Arc::<dyn Archive>::clone(&archive));
     let events = EventServiceServer::new(Events {
@@ -162,7 +171,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
     let admin = AdminServiceServer::new(Admin {
         link,
         hub,
-        stored: Some(Stored { archive, log }),
+        stored: Some(Stored { archive, log, pages }),
         about,
         stop,
         diagnose,
@@ -173,6 +182,56 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         health.set_service_status(service, ServingStatus::Serving).await;
     }
 
+    let routes = Routes::new(session.max_decoding_message_size(MAX_REQUEST))
+        .add_service(admin.max_decoding_message_size(MAX_REQUEST))
+        .add_service(messages.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(conversations.max_decoding_message_size(MAX_REQUEST))
+        .add_service(groups.max_decoding_message_size(MAX_REQUEST))
+        .add_service(events.max_decoding_message_size(MAX_REQUEST))
+        .add_service(health_service.max_decoding_message_size(MAX_REQUEST));
+    let gate = option_layer(allowed.is_some().then_some(AllowedLayer));
+    let socket = Socket {
+        listening: listening.into(),
+        admission,
+        allowed,
+        health,
+        unread,
+    };
+    serve_on(socket, routes, gate, goodbye).await
+}
+
+/// Where services are served.
+pub(super) struct Socket {
+    pub(super) listening: Listening,
+    pub(super) admission: Arc<Admission>,
+    pub(super) allowed: Option<Arc<AllowedApps>>,
+    pub(super) health: HealthReporter,
+    /// What has been answered and not read.
+    pub(super) unread: Budget,
+}
+
+/// Serves these services, and reflection, on a socket: behind its limits, and behind a gate that may refuse calls.
+pub(super) async fn serve_on<G>(
+    socket: Socket,
+    routes: Routes,
+    gate: G,
+    goodbye: Stop,
+) -> Result<(), ServeError>
+where
+    G: Layer<Routes> + Clone,
+    G::Service: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    <G::Service as Service<http::Request<Body>>>::Future: Send + 'static,
+{
+    let Socket {
+        listening,
+        admission,
+        allowed,
+        health,
+        unread,
+    } = socket;
     let router = Server::builder()
         .max_concurrent_streams(STREAMS)
         .http2_max_pending_accept_reset_streams(Some(CANCELLED))
@@ -181,18 +240,11 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
         .layer(
             ServiceBuilder::new()
                 .layer(CatchPanicLayer::custom(panics::answer))
-                .layer(RequestsLayer::default())
-                .map_response(budget::until_sent)
-                .option_layer(allowed.is_some().then_some(AllowedLayer))
+                .layer(RequestsLayer::new(unread))
+                .layer(gate)
                 .into_inner(),
         )
-        .add_service(session.max_decoding_message_size(MAX_REQUEST))
-        .add_service(admin.max_decoding_message_size(MAX_REQUEST))
-        .add_service(messages.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(conversations.max_decoding_message_size(MAX_REQUEST))
-        .add_service(groups.max_decoding_message_size(MAX_REQUEST))
-        .add_service(events.max_decoding_message_size(MAX_REQUEST))
-        .add_service(health_service.max_decoding_message_size(MAX_REQUEST))
+        .add_routes(routes)
         .add_service(
             descriptors()
                 .build_v1()?
@@ -203,7 +255,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
                 .build_v1alpha()?
                 .max_decoding_message_size(MAX_REFLECTION),
         );
-    let incoming = Incoming::new(listener, Arc::clone(&admission), allowed);
+    let incoming = Incoming::new(listening, Arc::clone(&admission), allowed);
     let stopping = goodbye.asked();
     let served = router.serve_with_incoming_shutdown(incoming, async {
         stopping.await;
@@ -212,7 +264,7 @@ pub async fn serve(listener: Listener, services: Services, goodbye: Stop) -> Res
 }
 
 /// Serves to the end; from the goodbye on for [`DRAIN`] at most.
-pub(super) async fn until_drained(
+async fn until_drained(
     served: impl Future<Output = Result<(), tonic::transport::Error>>,
     mut health: HealthReporter,
     admission: &Admission,
@@ -232,7 +284,7 @@ pub(super) async fn until_drained(
     Ok(())
 }
 
-pub(super) fn descriptors() -> reflection::Builder<'static> {
+fn descriptors() -> reflection::Builder<'static> {
     reflection::Builder::configure()
         .register_encoded_file_descriptor_set(imd_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -137,6 +137,7 @@ impl SessionService for Session {
             user_id: arguments.user_id,
             time_limit: arguments.time_limit,
             database_opened_seen: arguments.database_opened_seen,
+            resumes: arguments.resumes,
         };
         let callbacks = answered("Connect", self.link.connect(request)).await?;
         let (answers, stream) = mpsc::channel(CALLBACKS);

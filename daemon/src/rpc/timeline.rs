@@ -1,7 +1,7 @@
 //! The status changes since a time: those of earlier runs from the store's journal, those of this run from
 //! memory, where they stand before the journal has them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imd_core::io::ConnectionStatus;
@@ -23,32 +23,36 @@ pub(super) fn assemble(
 ) -> v1::ListStatusChangesResponse {
     let in_memory = memory.first().map_or(u64::MAX, |oldest| oldest.status.generation);
     let mut response = v1::ListStatusChangesResponse::default();
-    let mut known = BTreeSet::new();
+    let mut known = BTreeMap::new();
     for note in notes {
         let (StatusNote::Started { run, .. }
         | StatusNote::Changed { run, .. }
         | StatusNote::Stopped { run, .. }) = &note;
-        if *run != about.run_id && known.insert(run.clone()) {
-            response.runs.push(v1::DaemonRun {
-                daemon_run_id: run.clone(),
-                ..v1::DaemonRun::default()
-            });
-        }
+        let place = (*run != about.run_id).then(|| {
+            *known.entry(run.clone()).or_insert_with(|| {
+                response.runs.push(v1::DaemonRun {
+                    daemon_run_id: run.clone(),
+                    ..v1::DaemonRun::default()
+                });
+                response.runs.len() - 1
+            })
+        });
+        let known_run = place.and_then(|place| response.runs.get_mut(place));
         match note {
             StatusNote::Started {
                 time,
-                run,
+                run: _,
                 version,
                 pid,
             } => {
-                if let Some(known) = run_mut(&mut response, &run) {
+                if let Some(known) = known_run {
                     known.start_time = Some(timestamp(time));
                     known.version = version;
                     known.pid = i32::try_from(pid).unwrap_or_default();
                 }
             }
-            StatusNote::Stopped { time, run } => {
-                if let Some(known) = run_mut(&mut response, &run) {
+            StatusNote::Stopped { time, run: _ } => {
+                if let Some(known) = known_run {
                     known.end_time = Some(timestamp(time));
                 }
             }
@@ -95,10 +99,6 @@ pub(super) fn assemble(
         pid: i32::try_from(std::process::id()).unwrap_or_default(),
     });
     response
-}
-
-fn run_mut<'a>(response: &'a mut v1::ListStatusChangesResponse, run: &str) -> Option<&'a mut v1::DaemonRun> {
-    response.runs.iter_mut().find(|known| known.daemon_run_id == run)
 }
 
 fn timestamp(millis: i64) -> prost_types::Timestamp {

@@ -12,21 +12,15 @@ use imd_proto::imd::v1::session_service_server::SessionServiceServer;
 use imd_proto::status::to_status;
 use interprocess::os::unix::uds_local_socket::tokio::Listener;
 use tonic::body::Body;
-use tonic::transport::Server;
+use tonic::service::Routes;
+use tower::Service;
 use tower::layer::layer_fn;
-use tower::{Service, ServiceBuilder};
-use tower_http::catch_panic::CatchPanicLayer;
 
-use super::accept::{Admission, Incoming, Limits};
+use super::accept::{Admission, Limits};
 use super::admin::Admin;
-use super::budget::{BINDINGS, Budget};
+use super::budget::{BINDINGS, Budget, UNREAD};
 use super::diagnose::Diagnose;
-use super::panics;
-use super::requests::RequestsLayer;
-use super::server::{
-    About, CANCELLED, KEEP_ALIVE, KEEP_ALIVE_ANSWER, MAX_REFLECTION, MAX_REQUEST, STREAMS, ServeError,
-    descriptors, until_drained,
-};
+use super::server::{About, MAX_REQUEST, ServeError, Socket, serve_on};
 use super::session::Session;
 use super::stop::Stop;
 use crate::hub::Hub;
@@ -91,40 +85,21 @@ pub async fn serve_unfit(listener: Listener, services: Unfit, goodbye: Stop) -> 
     health
         .set_service_status("", tonic_health::ServingStatus::NotServing)
         .await;
-    let router = Server::builder()
-        .max_concurrent_streams(STREAMS)
-        .http2_max_pending_accept_reset_streams(Some(CANCELLED))
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_ANSWER))
-        .layer(
-            ServiceBuilder::new()
-                .layer(CatchPanicLayer::custom(panics::answer))
-                .layer(RequestsLayer::default())
-                .layer(layer_fn(move |inner| Gate {
-                    inner,
-                    hub: Arc::clone(&hub),
-                }))
-                .into_inner(),
-        )
-        .add_service(session.max_decoding_message_size(MAX_REQUEST))
+    let routes = Routes::new(session.max_decoding_message_size(MAX_REQUEST))
         .add_service(admin.max_decoding_message_size(MAX_REQUEST))
-        .add_service(health_service.max_decoding_message_size(MAX_REQUEST))
-        .add_service(
-            descriptors()
-                .build_v1()?
-                .max_decoding_message_size(MAX_REFLECTION),
-        )
-        .add_service(
-            descriptors()
-                .build_v1alpha()?
-                .max_decoding_message_size(MAX_REFLECTION),
-        );
-    let stopping = goodbye.asked();
-    let incoming = Incoming::new(listener, Arc::clone(&admission), None);
-    let served = router.serve_with_incoming_shutdown(incoming, async {
-        stopping.await;
+        .add_service(health_service.max_decoding_message_size(MAX_REQUEST));
+    let gate = layer_fn(move |inner| Gate {
+        inner,
+        hub: Arc::clone(&hub),
     });
-    until_drained(served, health, &admission, &goodbye).await
+    let socket = Socket {
+        listening: listener.into(),
+        admission,
+        allowed: None,
+        health,
+        unread: Budget::new("bytes of answers that have not been read", UNREAD),
+    };
+    serve_on(socket, routes, gate, goodbye).await
 }
 
 /// Lets through what is answered, and refuses the rest.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::damage::{self, is_damage};
+use super::progress::{Progress, unwatch};
 use super::{check, files, migrate};
 use crate::paths;
 
@@ -106,6 +107,7 @@ impl Account {
         accounts: &Path,
         key: &AccountKey,
         thoroughness: Thoroughness,
+        progress: &Progress,
     ) -> Result<(Self, OpenedAccount), OpenError> {
         let directory = accounts.join(key.directory());
         for (what, made) in [
@@ -122,15 +124,15 @@ impl Account {
         };
         damage::finish_replacement(&path).map_err(|error| unusable(error.to_string()))?;
         prepare_file(&path).map_err(|error| unusable(error.to_string()))?;
-        let (connection, note) = match attempt(&path, key, thoroughness) {
+        let (connection, note) = match attempt(&path, key, thoroughness, progress) {
             Ok(connection) => (connection, None),
             Err(Trouble::Unusable(why)) => return Err(unusable(why)),
             Err(Trouble::Damaged(why)) => {
-                let note = damage::replace(&path, key, &why).map_err(|error| {
+                let note = damage::replace(&path, key, &why, progress).map_err(|error| {
                     unusable(format!("it is damaged ({why}) and cannot be replaced: {error}"))
                 })?;
                 tracing::warn!(note, "a database was damaged");
-                match attempt(&path, key, Thoroughness::Cheap) {
+                match attempt(&path, key, Thoroughness::Cheap, progress) {
                     Ok(connection) => (connection, Some(note)),
                     Err(Trouble::Unusable(why) | Trouble::Damaged(why)) => return Err(unusable(why)),
                 }
@@ -200,9 +202,15 @@ fn prepare_file(path: &Path) -> io::Result<()> {
 }
 
 /// Opens, and proves that it is ours and whole. A file that is not ours is left as it is, to the byte.
-fn attempt(path: &Path, key: &AccountKey, thoroughness: Thoroughness) -> Result<Connection, Trouble> {
+fn attempt(
+    path: &Path,
+    key: &AccountKey,
+    thoroughness: Thoroughness,
+    progress: &Progress,
+) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
+    progress.watch(&mut connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // The doctor's check reads at the same time.
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -234,6 +242,7 @@ fn attempt(path: &Path, key: &AccountKey, thoroughness: Thoroughness) -> Result<
     }
     recount_outbox(&connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    unwatch(&mut connection)?;
     Ok(connection)
 }
 

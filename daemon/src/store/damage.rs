@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::account::AccountKey;
+use super::progress::Progress;
 use super::rows::Gap;
 use super::{files, log, migrate, salvage};
 use crate::clock;
@@ -37,18 +38,24 @@ pub(super) enum ReplaceError {
 
 /// Puts a fresh database in the place of a damaged one. Returns what to tell people; the log of the fresh one
 /// begins with it.
-pub(super) fn replace(path: &Path, key: &AccountKey, why: &str) -> Result<String, ReplaceError> {
+pub(super) fn replace(
+    path: &Path,
+    key: &AccountKey,
+    why: &str,
+    progress: &Progress,
+) -> Result<String, ReplaceError> {
     let fresh = fresh(path);
     remove_database(&fresh)?;
     files::write_atomically(&fresh, &[])?;
     let mut connection = Connection::open_with_flags(&fresh, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    progress.watch(&mut connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     migrate::migrate(&mut connection, 0, key)?;
     let aside = free_name(path);
     let now = clock::now().unix.as_millis();
     let transaction = connection.transaction()?;
-    let salvaged = salvage::copy(path, &transaction, now)?;
+    let salvaged = salvage::copy(path, &transaction, now, progress)?;
     let note = format!(
         "the database {} of {key} was damaged ({why}). It is kept as {}, and a fresh one has taken its place, with \
          {salvaged}",

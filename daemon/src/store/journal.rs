@@ -3,9 +3,9 @@
 //! It is for people to look at, so it is not worth an fsync: a power cut may take the last lines. It never
 //! grows beyond two files of [`MOST`] bytes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -105,7 +105,11 @@ impl Journal {
             .mode(0o600)
             .custom_flags(unwaiting())
             .open(&self.path)?;
-        regular(file)
+        let file = regular(file)?;
+        if file.metadata()?.mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        Ok(file)
     }
 
     fn older(&self) -> PathBuf {
@@ -128,10 +132,7 @@ impl Journal {
                 source,
             })?);
         }
-        let first = notes
-            .iter()
-            .position(|note| note.time() >= time)
-            .unwrap_or(notes.len());
+        let first = happened(&notes).partition_point(|happened| *happened < time);
         let later = notes.split_off(first);
         let start = notes
             .iter()
@@ -146,6 +147,18 @@ impl Journal {
         wanted.extend(later);
         Ok(wanted)
     }
+}
+
+/// When each was noted, in the order of the file: one that claims a later time than the next was noted by a clock
+/// that ran ahead.
+fn happened(notes: &[StatusNote]) -> Vec<i64> {
+    let mut times: Vec<i64> = notes.iter().map(StatusNote::time).collect();
+    let mut next = i64::MAX;
+    for time in times.iter_mut().rev() {
+        *time = next.min(*time);
+        next = *time;
+    }
+    times
 }
 
 /// Whether a write was cut short, so that the last line has no end.
@@ -217,8 +230,6 @@ fn read(path: &Path) -> io::Result<Vec<StatusNote>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn changed(time: i64, reason: &str) -> StatusNote {
@@ -270,6 +281,32 @@ mod tests {
         );
         assert_eq!(journal.since(99).unwrap(), [started(10), changed(40, "c")]);
         assert_eq!(journal.since(15).unwrap(), notes);
+    }
+
+    #[test]
+    fn notes_of_a_clock_that_ran_ahead_do_not_pass_for_newer_than_those_after_them() {
+        let (_directory, mut journal) = journal();
+        journal.note(&[
+            started(10),
+            changed(5_000, "ahead"),
+            changed(20, "a"),
+            changed(30, "b"),
+        ]);
+        assert_eq!(
+            journal.since(25).unwrap(),
+            [started(10), changed(20, "a"), changed(30, "b")]
+        );
+        assert_eq!(journal.since(4_000).unwrap(), [started(10), changed(30, "b")]);
+    }
+
+    #[test]
+    fn a_file_that_others_could_read_is_closed_to_them() {
+        let (_directory, mut journal) = journal();
+        journal.note(&[started(10)]);
+        std::fs::set_permissions(&journal.path, Permissions::from_mode(0o644)).unwrap();
+        journal.note(&[changed(20, "a")]);
+        let mode = std::fs::metadata(&journal.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

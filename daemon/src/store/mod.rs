@@ -18,12 +18,14 @@ mod figures;
 mod files;
 mod group_commit;
 mod idle;
+mod ids;
 mod installation;
 mod journal;
 mod log;
 mod message_row;
 mod migrate;
 mod open;
+mod progress;
 pub mod read;
 mod reader;
 pub mod rows;
@@ -46,6 +48,7 @@ pub use account::{AccountKey, OpenError, OpenedAccount};
 pub use check::{AccountCheck, AccountReport, QuickCheck, look_at_account};
 pub use epoch::OtherEpoch;
 pub use figures::{AccountFigures, COMMIT_BOUNDS, Counted, Figures};
+pub use ids::ids_on_disk;
 pub use journal::StatusNote;
 pub use session::{Secret, Session, SessionLook, look_at_session};
 
@@ -53,6 +56,7 @@ use figures::Counters;
 use group_commit::Task;
 use journal::Journal;
 use open::Published;
+use progress::Progress;
 use reader::{Read, ReadSide};
 use rows::Tip;
 use session::SessionFile;
@@ -141,6 +145,7 @@ struct Shared {
     /// Somebody has seen damage in the open database: the next open reads all of it.
     suspect: Arc<AtomicBool>,
     counters: Arc<Counters>,
+    progress: Progress,
     /// How long a message is known to have been stored.
     seen_for: Duration,
     /// Places for what came in and is not yet committed.
@@ -174,6 +179,7 @@ impl Store {
             .build()
             .map_err(StoreError::Thread)?;
         let counters = Arc::<Counters>::default();
+        let progress = Progress::default();
         let worker = Worker::new(
             paths.data_dir,
             session_file,
@@ -184,6 +190,7 @@ impl Store {
                 outbox: outbox_sender,
                 full_disk: full_disk_sender,
                 counters: Arc::clone(&counters),
+                progress: progress.clone(),
             },
             runtime,
             Arc::clone(&suspect),
@@ -202,6 +209,7 @@ impl Store {
             full_disk,
             suspect,
             counters,
+            progress,
             seen_for: session_expiry.saturating_add(SEEN_BEYOND_SESSION),
             receives: Arc::new(Semaphore::new(RECEIVES)),
         };
@@ -290,6 +298,13 @@ impl Store {
     /// [`StoreError::Stopped`] and [`StoreError::Late`].
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.ask(PING_DEADLINE, |answer| Job::Ping { answer }).await
+    }
+
+    /// Moves while a database is read from end to end or repaired: that may take minutes, in which
+    /// [`Store::ping`] is not answered.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        self.shared.progress.count()
     }
 
     /// Closes the database once all jobs before are done. Whoever asks later is told that the store has

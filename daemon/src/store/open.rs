@@ -11,6 +11,7 @@ use super::account::Account;
 use super::figures::{AccountFigures, Counters};
 use super::group_commit::{self, Write};
 use super::idle::Idle;
+use super::progress::Progress;
 use super::rows::Tip;
 use super::{check, files};
 use crate::clock;
@@ -19,13 +20,14 @@ use crate::clock;
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(64);
 
-/// Who is told of commits.
+/// Who is told of commits, and of what takes long.
 pub(super) struct Published {
     pub(super) tip: watch::Sender<Tip>,
     pub(super) outbox: watch::Sender<u64>,
     /// Why what comes in is not stored at the moment.
     pub(super) full_disk: watch::Sender<Option<String>>,
     pub(super) counters: Arc<Counters>,
+    pub(super) progress: Progress,
 }
 
 /// The open account, and what waits for it.

@@ -12,6 +12,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, params_from_iter};
 
 use super::account::LARGEST_ID;
+use super::progress::Progress;
 
 /// How long a message is known that is in no readable list of known ones: as with the longest session that
 /// is usual.
@@ -106,10 +107,16 @@ const WRITE_MESSAGE: &str = "INSERT OR IGNORE INTO messages
 ///
 /// # Errors
 /// The fresh one cannot be written. What cannot be read is no error.
-pub(super) fn copy(damaged: &Path, fresh: &Transaction<'_>, now: i64) -> rusqlite::Result<Salvaged> {
+pub(super) fn copy(
+    damaged: &Path,
+    fresh: &Transaction<'_>,
+    now: i64,
+    progress: &Progress,
+) -> rusqlite::Result<Salvaged> {
     let mut salvaged = Salvaged::default();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(damaged, flags).and_then(|old| {
+    let opened = Connection::open_with_flags(damaged, flags).and_then(|mut old| {
+        progress.watch(&mut old)?;
         old.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         Ok(old)
     });

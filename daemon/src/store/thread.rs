@@ -252,7 +252,12 @@ impl Worker {
         // Closed before another is opened, and before a damaged one is moved.
         *reading = None;
         self.account = None;
-        let (account, opened) = Account::open(&self.data_dir.join("accounts"), key, thoroughness)?;
+        let (account, opened) = Account::open(
+            &self.data_dir.join("accounts"),
+            key,
+            thoroughness,
+            &self.published.progress,
+        )?;
         let connection = reader::open(account.path()).map_err(|error| OpenError {
             text: format!(
                 "the database {} of {key} cannot be opened for reading: {error}",

@@ -455,6 +455,20 @@ fn completions_are_made_for_a_shell_and_a_closed_pipe_ends_them_quietly() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
+#[test]
+fn an_output_that_cannot_be_written_is_the_systems_fault_and_not_imds() {
+    let daemon = FakeDaemon::start();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = imctl(&daemon, "completions bash").stdout(full).output().unwrap();
+    assert_ended(&output, 1);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.starts_with("imctl: standard output cannot be written: "),
+        "{said}"
+    );
+    assert!(!said.contains("90008"), "{said}");
+}
+
 /// imctl beside a program `imd` of the test's own.
 fn doctor(daemon: &FakeDaemon, check_config: &str) -> Output {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -512,7 +526,7 @@ fn doctor_looks_from_outside_and_then_asks_the_daemon() {
             "socket.path OK",
             "socket.directory OK",
             "socket.file OK",
-            "config OK",
+            "config.file OK",
             "daemon.version WARNING",
             "database OK"
         ]
@@ -534,7 +548,7 @@ fn doctor_says_what_is_wrong_with_the_configuration_and_that_there_is_no_daemon(
     let mut daemon = FakeDaemon::start();
     let output = doctor(&daemon, "echo 'line 3: unknown key' >&2; exit 1");
     assert_ended(&output, 1);
-    assert!(verdicts(&output).contains(&"config FAILED".to_owned()));
+    assert!(verdicts(&output).contains(&"config.file FAILED".to_owned()));
     assert!(stdout(&output).contains("line 3: unknown key"));
 
     daemon.kill();

@@ -1,9 +1,16 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::Frame;
 use imd::rpc::Limits;
 use imd_proto::code::Code;
 use imd_proto::imd::v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tower::{Service as _, ServiceExt as _};
 
 use crate::support::*;
 
@@ -145,4 +152,83 @@ async fn requests_beyond_the_limit_are_refused_at_once_and_the_next_are_served()
     }
     assert!(others.contains(&Code::IMD_STOPPING), "those in front were taken");
     daemon.assert_serves().await;
+}
+
+/// A request's body that breaks off.
+struct Half(Option<Bytes>);
+
+impl http_body::Body for Half {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        match self.0.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Sends so much of a message that claims to be longer, and waits for the answer's code.
+async fn send_half(mut channel: Channel, length: usize) -> Code {
+    let mut bytes = vec![0];
+    bytes.extend(u32::try_from(length + 1).unwrap().to_be_bytes());
+    bytes.resize(length, b'x');
+    let request = http::Request::post("http://localhost/imd.v1.MessageService/SendMessages")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::new(Half(Some(bytes.into()))))
+        .unwrap();
+    let response = channel.ready().await.unwrap().call(request).await.unwrap();
+    let status = tonic::Status::from_header_map(response.headers()).unwrap();
+    imd_proto::status::from_status(&status).code
+}
+
+#[tokio::test]
+async fn halves_of_long_requests_are_bounded_in_bytes_and_what_is_given_up_is_free_again() {
+    const LONG: usize = 1000 * 1000;
+    let daemon = Daemon::start();
+    let channel = daemon.channel().await;
+    let mut halves = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        halves.spawn(send_half(channel.clone(), LONG));
+    }
+    // 16 of them are 16 MB; with the next it would be more than 16 MiB.
+    let refused = soon(halves.join_next()).await.unwrap().unwrap();
+    assert_eq!(refused, Code::IMD_TOO_MANY);
+    daemon.assert_serves().await;
+
+    halves.shutdown().await;
+    let mut again = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        again.spawn(send_half(channel.clone(), LONG));
+    }
+    // Each gets the time that a request has.
+    let late = soon(again.join_next()).await.unwrap().unwrap();
+    assert_eq!(late, Code::IMD_DEADLINE_EXCEEDED);
+}
+
+#[tokio::test]
+async fn streams_of_one_process_are_bounded_and_one_that_ends_makes_room() {
+    let daemon = Daemon::start();
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut session = daemon.session().await;
+        for _ in 0..128 {
+            streams.push(session.watch_status(v1::WatchStatusRequest {}).await.unwrap());
+        }
+    }
+    let mut session = daemon.session().await;
+    let refused = session.watch_status(v1::WatchStatusRequest {}).await;
+    assert_eq!(code(refused), Code::IMD_TOO_MANY);
+    streams.pop();
+    soon(async {
+        while session.watch_status(v1::WatchStatusRequest {}).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

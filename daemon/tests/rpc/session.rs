@@ -204,6 +204,7 @@ async fn a_bound_app_s_connect_hears_its_callbacks_and_ends_with_the_terminal_on
         user_id: "alice".to_owned(),
         connect_id: "c-1".to_owned(),
         database_opened_seen: true,
+        resumes: true,
         ..connect("secret")
     };
     let (answer, asked) = tokio::join!(session.connect(bound(&binding, request)), async {
@@ -217,7 +218,7 @@ async fn a_bound_app_s_connect_hears_its_callbacks_and_ends_with_the_terminal_on
     assert_eq!(request.token.reveal(), "secret");
     assert_eq!(request.user_id.as_ref().unwrap().as_str(), "alice");
     assert_eq!(request.time_limit.unwrap().as_secs(), 9);
-    assert!(request.app_key.is_none() && request.database_opened_seen);
+    assert!(request.app_key.is_none() && request.database_opened_seen && request.resumes);
 
     let mut calls = answer.unwrap().into_inner();
     asked.call_back(opened()).await;

@@ -168,8 +168,11 @@ impl Herd {
     /// When each of them reaches the server, which is back after the outage, in order; since the loss.
     fn reconnect(mut self, outage: Duration) -> Vec<Duration> {
         let mut arrivals = Vec::with_capacity(self.cores.len());
+        let mut is_back = vec![false; self.cores.len()];
         while let Some(Reverse((at, client, happening))) = self.queue.pop() {
             match happening {
+                // Nobody answers it here: left alone it would give up and dial again.
+                _ if is_back[client] => {}
                 // One that has been told something since has set another wake-up.
                 Happening::Wakes => {
                     if self.cores[client]
@@ -186,8 +189,10 @@ impl Herd {
                     });
                     self.tell(client, at, Input::Link { epoch, event });
                 }
-                // It has reached the server, and is of no further interest.
-                Happening::DialEnds(_) => arrivals.push(at.since(loss())),
+                Happening::DialEnds(_) => {
+                    is_back[client] = true;
+                    arrivals.push(at.since(loss()));
+                }
             }
         }
         arrivals

@@ -155,7 +155,9 @@ fn certificates(directory: &Path) {
         run(Command::new("openssl").current_dir(directory).args(words), b"").expect_code(0);
     };
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    openssl(&format!("req -x509 {key} -subj /CN=authority -keyout ca-key.pem -out ca.pem"));
+    openssl(&format!(
+        "req -x509 {key} -subj /CN=authority -keyout ca-key.pem -out ca.pem"
+    ));
     openssl(&format!(
         "req -x509 {key} -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
          -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey ca-key.pem -keyout key.pem -out server.pem"

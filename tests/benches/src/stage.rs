@@ -12,6 +12,17 @@ pub fn daemon(url: &str) -> Daemon {
     Daemon::with(&config(url, ""), &[("IMD_LOG", "info")])
 }
 
+/// Starts a daemon that reaches this broker over TLS.
+#[must_use]
+pub fn encrypted_daemon(broker: &Broker) -> Daemon {
+    let (port, ca_file) = (broker.tls_port(), broker.ca_file());
+    let config = format!(
+        "[server]\nurls = [\"mqtts://127.0.0.1:{port}\"]\nca_file = \"{}\"\n",
+        ca_file.display()
+    );
+    Daemon::with(&config, &[("IMD_LOG", "info")])
+}
+
 /// An app on this daemon.
 ///
 /// # Panics

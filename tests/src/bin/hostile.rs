@@ -8,6 +8,7 @@
 //! | `noise` | opens connections one after the other and writes random bytes |
 //! | `half` | breaks off on each connection somewhere else: in the preface, a frame, a message |
 //! | `flood` | sends halves of requests, as many as a connection takes |
+//! | `seize` | binds the instance `victim` |
 //! | `knock` | says hello once, and writes what came back: `closed` or `answered` |
 
 use std::error::Error;
@@ -17,7 +18,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use imd_proto::imd::v1::{
-    ConversationKey, ConversationType, InitRequest, ListMessagesRequest, SubscribeRequest, subscribe_request,
+    BindRequest, ConversationKey, ConversationType, InitRequest, ListMessagesRequest, SubscribeRequest,
+    subscribe_request,
 };
 use imd_tests::raw::{PREFACE, call, half_a_call, headers, noise, say, settings};
 
@@ -27,7 +29,7 @@ const STREAMS: u32 = 128;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [socket, deed, count] = arguments.as_slice() else {
-        return Err("usage: hostile SOCKET leave|deaf|noise|half|flood|knock COUNT".into());
+        return Err("usage: hostile SOCKET leave|deaf|noise|half|flood|seize|knock COUNT".into());
     };
     let socket = Path::new(socket);
     let count: usize = count.parse()?;
@@ -37,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "noise" => Ok(throw(socket, at)?),
         "half" => say(socket, &half(at)),
         "flood" => say(socket, &flood()),
+        "seize" => say(socket, &seize()).and_then(answered),
         _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
     };
     let mut out = io::stdout();
@@ -83,6 +86,34 @@ fn deaf() -> Vec<u8> {
         bytes.extend(call(2 * stream + 1, "/imd.v1.MessageService/ListMessages", &page));
     }
     bytes
+}
+
+fn seize() -> Vec<u8> {
+    let mut bytes = greeting();
+    let bind = BindRequest {
+        app_id: "org.example.Thief".to_owned(),
+        instance_id: "victim".to_owned(),
+        protocol_min: 1,
+        protocol_max: 1,
+        ..BindRequest::default()
+    };
+    bytes.extend(call(1, "/imd.v1.SessionService/Bind", &bind));
+    bytes
+}
+
+/// Waits for the first headers: by then it has been decided.
+fn answered(mut stream: UnixStream) -> io::Result<UnixStream> {
+    const HEADERS: u8 = 1;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head)?;
+        let [a, b, c, kind, ..] = head;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        io::copy(&mut (&stream).take(length.into()), &mut io::sink())?;
+        if kind == HEADERS {
+            return Ok(stream);
+        }
+    }
 }
 
 fn throw(socket: &Path, at: usize) -> io::Result<UnixStream> {

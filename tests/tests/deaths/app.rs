@@ -12,7 +12,7 @@ use imd_tests::daemon::Daemon;
 use imd_tests::journal::Journal;
 use imd_tests::process::Process;
 use imd_tests::sources::root;
-use imd_tests::wait::{SOON, eventually, when};
+use imd_tests::wait::{SOON, eventually, eventually_or_tell, when};
 
 use super::daemon::Death;
 
@@ -86,6 +86,25 @@ impl App {
         )
     }
 
+    /// Checks that its process can go on: what nobody in this test has ended or stopped is no fault of the library.
+    #[track_caller]
+    pub(crate) fn assert_runs(&self) {
+        self.process.assert_runs(&self.name);
+    }
+
+    /// What it was told and did last, and what its threads are doing.
+    pub(crate) fn portrait(&self) -> String {
+        let calls = fs::read_to_string(&self.calls).unwrap_or_default();
+        format!(
+            "\n{}: events {:?}, told {:?}, calls {:?}\n{}",
+            self.name,
+            self.events.lines().last(),
+            self.told.lines().last(),
+            calls.lines().last(),
+            self.process.portrait()
+        )
+    }
+
     /// The uids of the messages it sent, in order.
     pub(crate) fn sent(&self) -> Vec<String> {
         self.sent.lines()
@@ -100,16 +119,17 @@ impl App {
     }
 
     /// Waits until every call that it has begun has ended.
-    pub(crate) fn await_end_of_calls(&mut self) {
-        eventually(
+    pub(crate) fn await_end_of_calls(&self) {
+        eventually_or_tell(
             PATIENCE + SOON,
             &format!("the end of {}'s calls", self.name),
             || {
-                assert!(self.process.ended().is_none(), "{} has ended", self.name);
+                self.assert_runs();
                 let calls = fs::read_to_string(&self.calls).unwrap();
                 let last = calls.lines().last().unwrap_or_default();
                 when(last == "done", last.to_owned())
             },
+            || self.portrait(),
         );
     }
 

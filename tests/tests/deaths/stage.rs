@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use imd_tests::daemon::Daemon;
 use imd_tests::mosquitto::Mosquitto;
-use imd_tests::wait::{SOON, eventually};
+use imd_tests::wait::{SOON, eventually_or_tell, when};
 use tempfile::TempDir;
 
 use super::app::{App, Calls, Language};
@@ -67,26 +67,50 @@ impl Stage {
     /// Waits until each of bob's apps was told of the daemon after so many deaths: only then is the next death
     /// one more for each of them.
     pub(crate) fn await_bound_after(&self, deaths: usize) {
-        eventually(SOON, "the binding of every app", || {
-            self.apps.iter().try_for_each(|app| app.is_bound_after(deaths))
-        });
+        let unbound = |app: &&App| app.is_bound_after(deaths).is_err();
+        eventually_or_tell(
+            SOON,
+            "the binding of every app",
+            || {
+                self.assert_all_run();
+                self.apps.iter().try_for_each(|app| app.is_bound_after(deaths))
+            },
+            || self.apps.iter().filter(unbound).map(App::portrait).collect(),
+        );
+    }
+
+    /// Checks that every app's process can go on.
+    #[track_caller]
+    fn assert_all_run(&self) {
+        self.everyone().for_each(App::assert_runs);
+    }
+
+    fn everyone(&self) -> impl Iterator<Item = &App> {
+        self.apps.iter().chain([&self.alice])
     }
 
     /// Waits until one of bob's apps has read so many messages more.
     pub(crate) fn await_growth(&self, app: usize, lines: usize) {
-        self.apps[app]
-            .events
-            .await_growth(lines, CATCH_UP, || self.daemon.status().reason);
+        let app = &self.apps[app];
+        let before = app.events.length();
+        eventually_or_tell(
+            CATCH_UP,
+            &format!("{lines} events more of {}", app.name),
+            || {
+                self.assert_all_run();
+                let length = app.events.length();
+                when(length >= before + lines, (before, length))
+            },
+            || format!("; {}{}", self.daemon.status().reason, app.portrait()),
+        );
     }
 
     /// Ends the load, and checks what every app wrote: each message of the other side once and in order, exactly
     /// these deaths, and for every call one of these outcomes in time.
     #[track_caller]
-    pub(crate) fn end(mut self, deaths: &[Death], outcomes: &[&str]) -> Outcome {
+    pub(crate) fn end(self, deaths: &[Death], outcomes: &[&str]) -> Outcome {
         fs::write(self.directory.path().join("stop"), "").unwrap();
-        for app in self.apps.iter_mut().chain([&mut self.alice]) {
-            app.await_end_of_calls();
-        }
+        self.everyone().for_each(App::await_end_of_calls);
         let from_alice = self.alice.sent();
         let from_bob: Vec<_> = self.apps.iter().flat_map(App::sent).collect();
         assert!(

@@ -5,6 +5,7 @@ use imd_tests::daemon::{Daemon, config};
 use imd_tests::home::Home;
 use imd_tests::scripted::Scripted;
 use imd_tests::token::{self, SECRET};
+use rustix::process::Signal;
 
 const USER: &str = "canary-user-4f1d";
 const PEER: &str = "canary-peer-77ab";
@@ -87,13 +88,29 @@ fn a_report_can_be_made_without_a_daemon() {
     let mut daemon = Daemon::for_server(&broker.url());
     let token = token::of(USER);
     daemon.connect(USER, &token);
+    daemon.imctl(&["send", "--to", PEER, TEXT]).expect_code(0);
+    daemon.imctl(&["join", GROUP]).expect_code(0);
+    daemon.imctl(&["logout"]).expect_code(0);
+    // What a person has written goes into the report as well.
+    let note = format!(
+        "# {USER} writes to {PEER} and to {GROUP}\n{}",
+        config(&broker.url(), "")
+    );
+    daemon.home().write_config(&note);
+    let report = |daemon: &Daemon| {
+        let finished = daemon.imctl(&["bugreport", "--output", "-"]);
+        finished.expect_code(0);
+        assert!(finished.stdout.contains(" writes to user-"), "{finished:?}");
+        for secret in [token.as_str(), USER, PEER, GROUP, TEXT] {
+            assert!(!finished.stdout.contains(secret), "{secret}: {}", finished.stdout);
+        }
+        finished.stdout
+    };
+    daemon.process().signal(Signal::STOP);
+    assert!(report(&daemon).contains("hangs"));
+    daemon.process().signal(Signal::CONT);
     daemon.terminate();
-    let finished = daemon.imctl(&["bugreport", "--output", "-"]);
-    finished.expect_code(0);
-    assert!(finished.stdout.contains("no daemon"), "{finished:?}");
-    for secret in [token.as_str(), USER] {
-        assert!(!finished.stdout.contains(secret), "{secret}: {}", finished.stdout);
-    }
+    assert!(report(&daemon).contains("no daemon"));
 }
 
 #[test]

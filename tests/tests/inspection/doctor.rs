@@ -8,8 +8,10 @@ use imd_tests::daemon::{Daemon, config};
 use imd_tests::home::Home;
 use imd_tests::port::free_port;
 use imd_tests::process::{Finished, Process};
+use imd_tests::rpc::Rpc;
 use imd_tests::scripted::Scripted;
 use imd_tests::token;
+use imd_tests::wait::{SOON, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -53,7 +55,8 @@ fn a_healthy_daemon_has_nothing_to_mend() {
         "socket.path",
         "socket.directory",
         "socket.file",
-        "config",
+        "config.file",
+        "config.servers",
         "daemon.version",
         "status",
         "disk",
@@ -231,7 +234,7 @@ fn an_error_in_the_configuration_is_found_with_its_line() {
     let home = Home::new();
     home.write_config("[server]\nurls = [\"mqtt://127.0.0.1:1\"]\nurl = 3\n");
     let finished = doctor(&home);
-    assert_found(&finished, "config", "FAILED", "url", "imd --check-config");
+    assert_found(&finished, "config.file", "FAILED", "url", "imd --check-config");
 }
 
 #[test]
@@ -330,7 +333,7 @@ fn a_second_daemon_for_the_same_instance_is_found() {
     let second = Process::start(&mut other.imd());
     let pid = second.pid().to_string();
     // A process has its program's name a moment after it was made.
-    let finished = imd_tests::wait::eventually(imd_tests::wait::SOON, "the doctor to see it", || {
+    let finished = eventually(SOON, "the doctor to see it", || {
         let finished = doctor(daemon.home());
         let object = found(&finished, "daemons");
         let text = object["text"].as_str().unwrap().to_owned();
@@ -344,10 +347,15 @@ fn a_second_daemon_for_the_same_instance_is_found() {
 }
 
 #[test]
-fn a_daemon_whose_socket_was_removed_is_found_by_what_it_holds() {
-    let daemon = Daemon::for_server("mqtt://127.0.0.1:1");
-    fs::remove_file(daemon.home().socket()).unwrap();
-    let finished = doctor(daemon.home());
+fn a_daemon_at_another_socket_is_found_by_what_it_holds() {
+    let home = Home::new();
+    home.write_config(&config("mqtt://127.0.0.1:1", ""));
+    let other = home.path("run/imd/other.sock");
+    let _daemon = Process::start(home.imd().arg("--socket").arg(&other));
+    eventually(SOON, "the daemon to answer", || {
+        Rpc::dial(&other).and_then(|rpc| rpc.version())
+    });
+    let finished = doctor(&home);
     finished.expect_code(3);
     assert_found(
         &finished,

@@ -115,6 +115,23 @@ fn the_screen_outlives_the_daemon() {
 }
 
 #[test]
+fn the_screen_says_that_the_daemon_hangs_and_when_it_goes_on() {
+    let broker = Scripted::start();
+    let mut daemon = Daemon::for_server(&broker.url());
+    daemon.connect("alice", &token::of("alice"));
+    let terminal = Terminal::open();
+    let mut screen = terminal.run(&mut daemon.home().imctl(&["watch", "--screen"]));
+    terminal.await_text("OUTBOX  0 wait");
+    daemon.process().signal(Signal::STOP);
+    terminal.await_text("THE DAEMON DOES NOT ANSWER");
+    terminal.written.lock().unwrap().clear();
+    daemon.process().signal(Signal::CONT);
+    terminal.await_text("OUTBOX  0 wait");
+    screen.signal(Signal::TERM);
+    assert!(screen.wait(SOON).success());
+}
+
+#[test]
 fn the_timeline_is_drawn_on_a_terminal_as_wide_as_it_is() {
     let broker = Scripted::start();
     let daemon = Daemon::for_server(&broker.url());

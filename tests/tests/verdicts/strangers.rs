@@ -31,7 +31,17 @@ fn a_web_server_is_told_from_a_broker() {
     assert_waited_for(
         raw(b"HTTP/1.1 400 Bad Request\r\n\r\n", Then::Close),
         Code::RC_MSG_DATA_INCOMPLETE,
-        &["begins no CONNACK", "HTTP?"],
+        &["speaks HTTP", "ws:// or wss://"],
+    );
+}
+
+#[test]
+fn a_server_that_encrypts_is_told_from_one_that_does_not() {
+    assert_waited_for(
+        // The alert "unexpected message" of TLS 1.2.
+        raw(b"\x15\x03\x03\x00\x02\x02\x0a", Then::Close),
+        Code::RC_MSG_DATA_INCOMPLETE,
+        &["speaks TLS", "mqtts://"],
     );
 }
 

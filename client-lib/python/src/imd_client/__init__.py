@@ -15,7 +15,7 @@ while there is no daemon, raise `IpcDisconnected`; the error's `sent` tells whet
 `imd_client.sync` has the same names for code without asyncio.
 """
 
-from imd_client._admin import App, ConnectPhase, Finding, StatusChange, Verdict, Version
+from imd_client._admin import App, ConnectPhase, DaemonRun, Finding, StatusChange, Timeline, Verdict, Version
 from imd_client._board import StatusChanges, StatusListener
 from imd_client._client import Building, Client
 from imd_client._code import Kind
@@ -74,6 +74,7 @@ __all__ = [
     "ConversationPage",
     "ConversationType",
     "Cursor",
+    "DaemonRun",
     "DatabaseOpenStatus",
     "DeadlineExceeded",
     "Deleted",
@@ -110,6 +111,7 @@ __all__ = [
     "StatusChanges",
     "StatusListener",
     "Tail",
+    "Timeline",
     "Unlisted",
     "Unreadable",
     "Verdict",

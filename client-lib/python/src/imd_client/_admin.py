@@ -49,11 +49,15 @@ class App:
     app_key: str
     """Empty before Init."""
     phase: ConnectPhase
+    lag: int | None
+    """How many events its slowest subscription is behind; `None` without one."""
+    subscriptions: int
+    """How many subscriptions it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusChange:
-    """A change of the status in this run of the daemon."""
+    """A change of the status."""
 
     time: datetime | None
     connection: ConnectionStatus
@@ -61,6 +65,32 @@ class StatusChange:
     generation: int
     reason: str
     last_code: Code | None
+    run_id: str
+    """The run of the daemon it was in; empty if an older daemon says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonRun:
+    """One run of the daemon."""
+
+    run_id: str
+    started: datetime | None
+    """`None` if that is no longer known."""
+    ended: datetime | None
+    """When it ended in order; `None` if it runs, or ended without a word."""
+    version: str
+    """As `imd --version` prints it."""
+    pid: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What the status was, over restarts of the daemon."""
+
+    changes: tuple[StatusChange, ...]
+    """Oldest first."""
+    runs: tuple[DaemonRun, ...]
+    """Oldest first; the last is the one that answers."""
 
 
 class Verdict(Enum):

@@ -95,6 +95,12 @@ async def _bind(identity: Identity, pin: Pin, link: Link, gone_run: str | None) 
         text = "what listens at the socket is not an imd this library can speak with: its first word is no hello"
         raise failure(Code.IMD_VERSION_SKEW, text, Sent.YES)
     hello = first.hello
+    if not PROTOCOL_MIN <= hello.protocol <= PROTOCOL_MAX:
+        text = (
+            f"the daemon (imd {hello.daemon_version}) speaks protocol {hello.protocol} with an app that asked for "
+            f"{PROTOCOL_MIN} to {PROTOCOL_MAX}"
+        )
+        raise failure(Code.IMD_VERSION_SKEW, text, Sent.YES)
     # An absent status must not be taken for the number 0, CONNECTED.
     if not hello.HasField("status"):
         raise lacks("Bind", "status")
@@ -114,8 +120,8 @@ class Binder:
         self.identity = identity
         self.board = Board(daemon_lost(None, Loss.NOT_YET_THERE, "there has been no daemon so far"))
         self.lost_at = _clock.now()
-        # How often a daemon was lost.
-        self.losses = 0
+        # When it was bound, if there was no daemon before it: that one may still be opening the account.
+        self.after_outage: float | None = None
         # Called at the beginning of each binding, and with each of its statuses.
         self.on_bound: Callable[[Status], None] = lambda _status: None
         self.on_status: Callable[[Status], None] = lambda _status: None
@@ -166,6 +172,7 @@ class Binder:
         while True:
             if bound is None:
                 bound = await self._dial(redial)
+                self.after_outage = _clock.now()
                 self._begin(bound)
             began = _clock.now()
             try:
@@ -212,7 +219,6 @@ class Binder:
             LOGGER.info("the daemon is lost: %s", reason)
             self._link = None
             self.lost_at = _clock.now()
-            self.losses += 1
             self.board.lost(loss, reason)
             # Nothing is dialled before the socket is closed; calls in flight may be answered until then.
             await down
@@ -241,7 +247,7 @@ class Binder:
                         pass
         except ImdError as error:
             at_once = error.sent is not Sent.YES
-            reason = "the connection to the daemon was closed" if at_once else error.text
+            reason = "the connection to the daemon was closed" if at_once else how_ended(error)
         else:
             at_once, reason = False, "the daemon has ended the binding"
         if goodbye is not None:
@@ -259,6 +265,14 @@ class Binder:
                 if error.code == Code.IMD_DEADLINE_EXCEEDED:
                     link.lose(Loss.HUNG, "the daemon is there, but does not answer", at_once=True)
                     return
+
+
+def how_ended(error: ImdError) -> str:
+    """How a daemon that is still there has ended the binding, for people to read. It takes an instance id once: this
+    client has but one binding, so it was another that bound it again."""
+    if error.code == Code.IMD_NOT_BOUND:
+        return f"another process uses the instance id of this one: {error.text}"
+    return error.text
 
 
 def _name(path: Path) -> tuple[int, int] | None:

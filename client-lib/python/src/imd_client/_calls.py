@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message as WireMessage
 
 from imd_client import _methods, _wire
-from imd_client._admin import App, Finding, StatusChange, Version
+from imd_client._admin import App, Finding, StatusChange, Timeline, Version
 from imd_client._binder import Binder
 from imd_client._event import Cursor
 from imd_client._generated import admin_pb2, conversation_pb2, event_pb2, group_pb2, message_pb2
@@ -188,6 +189,16 @@ class Calls(ABC):
         """The last status changes of this run of the daemon, oldest first."""
         answer = await self._call(_methods.LIST_STATUS_CHANGES, admin_pb2.ListStatusChangesRequest())
         return tuple(map(_wire.status_change, answer.changes))
+
+    async def timeline(self, since: datetime) -> Timeline:
+        """The status changes since then, those of earlier runs of the daemon too, and the last one before; and the runs
+        they were in. A time without a zone is local."""
+        request = admin_pb2.ListStatusChangesRequest(since=_wire.to_time(since))
+        return _wire.timeline(await self._call(_methods.LIST_STATUS_CHANGES, request))
+
+    async def metrics(self) -> str:
+        """The daemon's figures, as OpenMetrics text to its `# EOF`."""
+        return (await self._call(_methods.GET_METRICS, admin_pb2.GetMetricsRequest())).open_metrics
 
     async def diagnose(self, *, probe_broker: bool = False) -> tuple[Finding, ...]:
         """Lets the daemon look at itself, and with `probe_broker` try at the broker what it must refuse. It may take

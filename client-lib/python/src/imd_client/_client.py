@@ -145,7 +145,8 @@ class Client(Calls):
 
         Awaited it gives the user id once the connection is up, from where on the daemon keeps it; or raises the
         error with which the daemon has given up for this app. Faults that heal by themselves are no errors: they
-        show in the status. The death of the daemon is one of them.
+        show in the status. The death of the daemon is one of them, and its silence: it is asked again for the same
+        connect.
 
         `time_limit` bounds this first connect, in seconds: after it 34006. Without one, or with 0 or less, it
         waits until success or a terminal code. `user_id`, where the app knows it, lets the history be read at

@@ -485,3 +485,19 @@ class Code(CodeRow):
         "Choose another path.",
     )
     "The socket's path cannot be used; the text says why."
+
+    IMD_CERTIFICATE = (
+        90011,
+        "loop",
+        "The server's certificate is not to be trusted; the text says why.",
+        "Mend what the text names; it is tried again by itself.",
+    )
+    "The server's certificate is not to be trusted; the text says why."
+
+    IMD_TLS = (
+        90012,
+        "loop",
+        "Encryption with the server fails; the text says why.",
+        "Mend what the text names; it is tried again by itself.",
+    )
+    "Encryption with the server fails; the text says why."

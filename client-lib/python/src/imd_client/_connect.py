@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from imd_client import _clock, _methods, _wire
 from imd_client._binder import Binder
 from imd_client._code_table import Code
-from imd_client._errors import ImdError, Sent, closed, failure, gone
+from imd_client._errors import ImdError, Sent, closed, failure, gone, is_loss
 from imd_client._generated import session_pb2
 from imd_client._keeper import Keeper, Kept, Request, Revival, revival
 from imd_client._link import DEADLINE, Link
@@ -21,7 +21,7 @@ from imd_client._signal import Signal
 from imd_client._status import Status
 
 _AGAIN = 1.0
-"""Seconds before a daemon that did not answer is told again of a connect that had succeeded."""
+"""Seconds before a daemon that did not answer is asked again."""
 
 T = TypeVar("T")
 
@@ -216,13 +216,16 @@ class Connector:
             try:
                 return await self._issue(link, request, until, connecting)
             except ImdError as error:
-                if error.code == Code.IMD_DEADLINE_EXCEEDED and sent is not Sent.NO:
-                    # It hangs: its death, or the limit, ends this.
-                    link = None
-                elif error.code not in (Code.IPC_DISCONNECT, Code.IMD_STOPPING):
+                is_silence = error.code == Code.IMD_DEADLINE_EXCEEDED
+                if not is_silence and not is_loss(error):
                     raise
                 if error.sent is not Sent.NO:
                     sent = Sent.UNKNOWN
+                if is_silence:
+                    # It may still carry it out, and would refuse the next connect of an app that were told of an
+                    # error. Its answer, its death, or the limit ends this.
+                    await self._within(until, asyncio.sleep(_AGAIN), sent)
+                    link = None
 
     async def _issue(self, link: Link, request: Request, until: float | None, connecting: Connecting | None) -> str:
         """Makes the connect at one daemon, and follows it to its end."""
@@ -236,6 +239,8 @@ class Connector:
                 # What is left of a limit is never none.
                 time_limit_seconds=0 if left is None else max(math.ceil(left), 1),
                 database_opened_seen=connecting is None or connecting.is_opened,
+                # What had succeeded gives way to whoever has signed out in the meantime.
+                resumes=connecting is None,
             ),
         )
         try:
@@ -287,7 +292,7 @@ class Connector:
                 await self._issue(link, request, None, None)
                 break
             except ImdError as error:
-                if error.code in (Code.IPC_DISCONNECT, Code.IMD_STOPPING):
+                if is_loss(error):
                     return  # The next daemon is told.
                 if error.code != Code.IMD_DEADLINE_EXCEEDED:
                     self._keeper.failed(request)

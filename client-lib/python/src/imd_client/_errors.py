@@ -89,6 +89,18 @@ def silent(call: str, seconds: float, sent: Sent) -> ImdError:
     return failure(Code.IMD_DEADLINE_EXCEEDED, text, sent)
 
 
+def is_loss(error: ImdError) -> bool:
+    """Whether the daemon is gone. One that stops in order is gone like any other."""
+    return error.code in (Code.IPC_DISCONNECT, Code.IMD_STOPPING)
+
+
+def is_passing(error: ImdError) -> bool:
+    """What the library waits out where it goes on by itself: a daemon that is lost, that hangs, or that has no room at
+    the moment."""
+    is_silence = error.code == Code.IMD_DEADLINE_EXCEEDED and error.sent is Sent.UNKNOWN
+    return is_loss(error) or is_silence or error.code == Code.IMD_TOO_MANY
+
+
 def lacks(call: str, what: str) -> ImdError:
     """The daemon's answer is none."""
     return failure(Code.IMD_INTERNAL, f"the daemon's answer to {call} has no {what}", Sent.YES)

@@ -10,20 +10,31 @@ from typing import Any
 
 from imd_client import _methods, _wire
 from imd_client._binder import Binder
-from imd_client._code_table import Code
-from imd_client._errors import ImdError
+from imd_client._errors import ImdError, is_loss, is_passing
 from imd_client._event import Event, Start, Started
 from imd_client._link import Link, Stream
 from imd_client._signal import Signal
+
+AGAIN = 1.0
+"""Seconds before a daemon that did not give it is asked again."""
 
 
 class Feed:
     """The log as the library itself follows it, a page at a time."""
 
-    def __init__(self, binder: Binder, start: Start, on_started: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        binder: Binder,
+        start: Start,
+        on_started: Callable[[], None] = lambda: None,
+        *,
+        is_patient: bool = False,
+    ) -> None:
         self._binder = binder
         self._start = start
         self._on_started = on_started
+        # What passes is waited out from the first request on; an app's own request fails as its other calls do.
+        self._is_patient = is_patient
         self._link: Link | None = None
         self._pages: Stream[Any] | None = None
         self._has_started = False
@@ -39,11 +50,11 @@ class Feed:
                 page = await self._pages.read()
             except ImdError as error:
                 self.close()
-                if error.code == Code.IMD_DEADLINE_EXCEEDED and self._is_resumed:
-                    # It hangs: its death ends this.
+                if not is_loss(error):
+                    if not (is_passing(error) and (self._is_patient or self._is_resumed)):
+                        raise
                     self._link = None
-                elif error.code not in (Code.IPC_DISCONNECT, Code.IMD_STOPPING):
-                    raise
+                    await asyncio.sleep(AGAIN)
                 self._is_resumed = True
                 continue
             if page is None:

@@ -64,6 +64,8 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         # Why no further call can be made.
         self.loss: tuple[Loss, str] | None = None
+        # Set when that is known.
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Set when nothing waits any longer.
         self._down: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -75,6 +77,7 @@ class Link:
         """Nobody makes another call; those in flight may still be answered, unless the socket is closed."""
         if self.loss is None:
             self.loss = (loss, reason)
+            self._lost.set_result(None)
         if at_once:
             self._end()
         elif not self._down.done() and not self._tasks:
@@ -179,7 +182,10 @@ class Link:
     async def _judge(self, name: str, status: aio.AioRpcError) -> ImdError:
         error = from_status(name, status)
         if error.sent is Sent.YES:
-            if error.code == Code.IMD_NOT_BOUND and self._binding:
+            if error.code == Code.IMD_NOT_BOUND and self._binding and name != BIND.name:
+                # The daemon has ended the binding: how, is told by the Bind stream, perhaps as a goodbye that has not
+                # been read yet.
+                await self._told_how()
                 self.lose(Loss.DIED, "the daemon was started again", at_once=True)
                 return gone(name, self.reason, Sent.NO)
             return error
@@ -187,10 +193,14 @@ class Link:
             return error
         # The transport names the end of the link in many ways; the Bind stream tells whether it was one.
         if self._binding:
-            await asyncio.wait({self._down}, timeout=GRACE)
+            await self._told_how()
         if self.loss is None and error.code == Code.IPC_DISCONNECT:
             self.lose(Loss.DIED, "the connection to the daemon broke", at_once=True)
         return error if self.loss is None else gone(name, self.reason, Sent.UNKNOWN)
+
+    async def _told_how(self) -> None:
+        """Waits until it is known how the link has ended, if it has: not for long."""
+        await asyncio.wait({self._lost}, timeout=GRACE)
 
     def _check(self, name: str) -> None:
         if self.loss is not None:

@@ -47,6 +47,11 @@ SEND_MESSAGE = Method(
     message_pb2.SendMessageRequest,
     message_pb2.SendMessageResponse,
 )
+SEND_MESSAGES = Method(
+    "/imd.v1.MessageService/SendMessages",
+    message_pb2.SendMessagesRequest,
+    message_pb2.SendMessagesResponse,
+)
 RETRY_MESSAGE = Method(
     "/imd.v1.MessageService/RetryMessage",
     message_pb2.RetryMessageRequest,
@@ -110,4 +115,5 @@ LIST_STATUS_CHANGES = Method(
     admin_pb2.ListStatusChangesRequest,
     admin_pb2.ListStatusChangesResponse,
 )
+GET_METRICS = Method("/imd.v1.AdminService/GetMetrics", admin_pb2.GetMetricsRequest, admin_pb2.GetMetricsResponse)
 DIAGNOSE = Method("/imd.v1.AdminService/Diagnose", admin_pb2.DiagnoseRequest, admin_pb2.DiagnoseResponse)

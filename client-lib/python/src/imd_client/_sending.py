@@ -1,7 +1,8 @@
 """Sending: accepted, sent, received.
 
-Requests that are under way together overtake each other: HTTP/2 keeps no order between streams. So each
-conversation has one under way at a time, and conversations do not wait for each other.
+Requests that are under way together overtake each other: HTTP/2 keeps no order between streams. So there is one under
+way at a time, and what comes meanwhile goes together with the next: the slower the disk, the more messages share a wait
+for it.
 
 What becomes of the messages is seen on the log of events, which one subscription per client follows from the
 first send on. When it finds its place in the log it asks once for every message that is waited for: what changed
@@ -19,26 +20,25 @@ from typing import Any
 from imd_client import _clock, _methods, _wire
 from imd_client._binder import Binder
 from imd_client._code_table import Code
-from imd_client._errors import ImdError, Sent, closed, failure, gone, lacks
+from imd_client._delivery import NAME, Delivery
+from imd_client._errors import ImdError, Sent, closed, failure, is_loss, is_passing, lacks
 from imd_client._event import Deleted, MessageState, MessageStored, Started, Tail
-from imd_client._feed import Feed
+from imd_client._feed import AGAIN, Feed
 from imd_client._followed import Followed, Outcome, Register
 from imd_client._generated import message_pb2
-from imd_client._link import Link
 from imd_client._message import MAX_CONTENT, Content, ConversationKey, Direction, Message
 from imd_client._signal import Signal
 from imd_client._uuid7 import uuid7
 
-NAME = _methods.SEND_MESSAGE.name
+MAX_TOGETHER = 256
+"""The most messages in one request: what a daemon takes at once."""
 
-MAX_UNDER_WAY = 60
-"""The most requests under way: with the other calls, less than the streams a daemon allows."""
+MAX_BYTES_TOGETHER = 512 * 1024
+"""The most bytes in one request, unless one message alone has more: with all that is around them less than a daemon
+takes."""
 
 MAX_WAITING = 1024
 """The most messages that have not been answered; what comes then is refused with 90004."""
-
-PATIENCE = 30.0
-"""How long a message waits for a daemon, in seconds."""
 
 
 class Sending:
@@ -99,11 +99,12 @@ class Courier:
         self._binder = binder
         self._spawn = spawn
         self._register = Register()
-        self._queues: dict[ConversationKey, deque[Job]] = {}
+        self._delivery = Delivery(binder)
+        self._jobs: deque[Job] = deque()
         self._waiting = 0
-        self._room = asyncio.Semaphore(MAX_UNDER_WAY)
+        self._is_handing_over = False
         self._is_watched = False
-        # How often the log has begun: an account is open then.
+        # Notified when the log has begun.
         self._begun = 0
         self._signal = Signal()
 
@@ -143,67 +144,41 @@ class Courier:
             self._is_watched = True
             self._spawn(self._watch_log())
         self._waiting += 1
-        job = Job(request, followed, _clock.now())
-        if conversation in self._queues:
-            self._queues[conversation].append(job)
-        else:
-            self._queues[conversation] = deque([job])
-            self._spawn(self._hand_over(conversation))
+        self._jobs.append(Job(request, followed, _clock.now()))
+        if not self._is_handing_over:
+            self._is_handing_over = True
+            self._spawn(self._hand_over())
 
-    async def _hand_over(self, conversation: ConversationKey) -> None:
-        """Makes the requests of one conversation, in order."""
-        queue = self._queues[conversation]
-        while queue:
-            job = queue.popleft()
-            try:
-                tell(job.followed, await self._deliver(job))
-            except ImdError as error:
-                job.followed.refused(error)
-            self._waiting -= 1
-        del self._queues[conversation]
-
-    async def _deliver(self, job: Job) -> message_pb2.SendMessageResponse:
-        """The daemon's answer: of this daemon or of one that is started later."""
-        sent, link = Sent.NO, None
-        while True:
-            link = await self._wait_for_daemon(job, link, sent)
-            begun = self._begun
-            try:
-                async with self._room:
-                    return await link.exchange(_methods.SEND_MESSAGE, job.request)
-            except ImdError as error:
-                if error.code == Code.RC_DB_NOT_INIT and self._is_after_loss():
-                    await self._wait_for_account(begun, error)
-                    link = None
-                elif error.code not in (Code.IPC_DISCONNECT, Code.IMD_STOPPING):
-                    raise
-                elif error.sent is Sent.UNKNOWN:
-                    sent = Sent.UNKNOWN
-
-    async def _wait_for_daemon(self, job: Job, after: Link | None, sent: Sent) -> Link:
-        binder = self._binder
-        if link := binder.bound_link(after):
-            return link
-        left = max(job.since, binder.lost_at) + PATIENCE - _clock.now()
+    async def _hand_over(self) -> None:
+        """Makes the requests, in order."""
         try:
-            return await asyncio.wait_for(binder.next_link(after), max(left, 0.0))
-        except asyncio.TimeoutError:
-            raise gone(NAME, binder.board.current.reason, sent) from None
+            while self._jobs:
+                together = self._take()
+                try:
+                    outcomes = await self._delivery.deliver([job.request for job in together], together[0].since)
+                except ImdError as error:
+                    for job in together:
+                        job.followed.refused(error)
+                else:
+                    tell_all(together, outcomes)
+                self._waiting -= len(together)
+        finally:
+            self._is_handing_over = False
 
-    def _is_after_loss(self) -> bool:
-        return self._binder.losses > 0 and _clock.now() < self._binder.lost_at + PATIENCE
-
-    async def _wait_for_account(self, begun: int, error: ImdError) -> None:
-        """A daemon that was started again has not opened the account yet: the log tells when it has."""
-        left = self._binder.lost_at + PATIENCE - _clock.now()
-        try:
-            await asyncio.wait_for(self._signal.wait_for(lambda: True if self._begun > begun else None), max(left, 0.0))
-        except asyncio.TimeoutError:
-            raise error from None
+    def _take(self) -> list[Job]:
+        """What waits and fits."""
+        together = [self._jobs.popleft()]
+        size = together[0].request.ByteSize()
+        while self._jobs and len(together) < MAX_TOGETHER:
+            size += self._jobs[0].request.ByteSize()
+            if size > MAX_BYTES_TOGETHER:
+                break
+            together.append(self._jobs.popleft())
+        return together
 
     async def _watch_log(self) -> None:
         """Follows the log until it cannot; the next send starts it again."""
-        feed = Feed(self._binder, Tail(), self._log_begun)
+        feed = Feed(self._binder, Tail(), self._log_begun, is_patient=True)
         try:
             while True:
                 for event in await feed.next():
@@ -226,6 +201,7 @@ class Courier:
             self._is_watched = False
 
     def _log_begun(self) -> None:
+        self._delivery.log_begun()
         self._begun += 1
         self._signal.notify()
 
@@ -243,9 +219,12 @@ class Courier:
             except ImdError as error:
                 if error.code == Code.RC_DB_DATA_NOT_FOUND and was_accepted:
                     followed.deleted()
-                elif error.code in (Code.IPC_DISCONNECT, Code.IMD_STOPPING):
+                elif is_loss(error):
                     # The log goes on from where it began, without telling so: the message is asked for then.
                     self._spawn(self._ask_again())
+                    return
+                elif is_passing(error):
+                    self._spawn(self._ask_later())
                     return
                 continue
             message = _wire.message(answer.message)
@@ -257,12 +236,27 @@ class Courier:
         await self._signal.wait_for(lambda: True if self._begun > begun else None)
         await self._ask()
 
+    async def _ask_later(self) -> None:
+        """The daemon is there, and was silent or had no room."""
+        await asyncio.sleep(AGAIN)
+        await self._ask()
 
-def tell(followed: Followed, answer: message_pb2.SendMessageResponse) -> None:
+
+def tell_all(together: list[Job], outcomes: list[message_pb2.SendOutcome]) -> None:
     """What the daemon has answered."""
-    if not answer.HasField("message"):
-        raise lacks(NAME, "message")
-    message = _wire.message(answer.message)
+    for at, job in enumerate(together):
+        if at < len(outcomes):
+            tell(job.followed, outcomes[at])
+        else:
+            job.followed.refused(lacks(NAME, "outcome"))
+
+
+def tell(followed: Followed, outcome: message_pb2.SendOutcome) -> None:
+    """What became of one message."""
+    if not outcome.HasField("message"):
+        followed.refused(failure(outcome.code, outcome.code_text, Sent.YES))
+        return
+    message = _wire.message(outcome.message)
     followed.seen(message)
     # The uid is known, the message is not there any longer.
     if message.id == 0:

@@ -110,6 +110,9 @@ class Status:
     changed: datetime | None = None
     """When the status took this value."""
     offline_sync: OfflineSync = OfflineSync.NOT_CONNECTED
+    storage_full: str = ""
+    """Why messages that come in cannot be stored, for people to read: they wait at the server meanwhile. Empty when
+    they can."""
     loss: Loss | None = None
     """Why the daemon is gone; `None` while there is one."""
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from imd_client._admin import App, ConnectPhase, Finding, StatusChange, Verdict, Version
+from imd_client._admin import App, ConnectPhase, DaemonRun, Finding, StatusChange, Timeline, Verdict, Version
 from imd_client._code_table import Code
 from imd_client._event import (
     Cursor,
@@ -118,6 +118,7 @@ def status(wire: session_pb2.ConnectionStatus, run_id: str) -> Status:
         server=wire.server,
         changed=time(wire.change_time) if wire.HasField("change_time") else None,
         offline_sync=SYNCS.get(wire.offline_sync, OfflineSync.NOT_CONNECTED),
+        storage_full=wire.storage_full,
     )
 
 
@@ -284,6 +285,8 @@ def app(wire: admin_pb2.App) -> App:
         bound=time(wire.bind_time) if wire.HasField("bind_time") else None,
         app_key=wire.app_key,
         phase=PHASES.get(wire.connect_phase, ConnectPhase.NONE),
+        lag=wire.lag if wire.HasField("lag") else None,
+        subscriptions=wire.subscriptions,
     )
 
 
@@ -296,7 +299,31 @@ def status_change(wire: admin_pb2.StatusChange) -> StatusChange:
         generation=wire.generation,
         reason=wire.reason,
         last_code=code(wire.last_code),
+        run_id=wire.daemon_run_id,
     )
+
+
+def timeline(wire: admin_pb2.ListStatusChangesResponse) -> Timeline:
+    """Changes and runs."""
+    return Timeline(tuple(map(status_change, wire.changes)), tuple(map(daemon_run, wire.runs)))
+
+
+def daemon_run(wire: admin_pb2.DaemonRun) -> DaemonRun:
+    """One run of the daemon."""
+    return DaemonRun(
+        run_id=wire.daemon_run_id,
+        started=time(wire.start_time) if wire.HasField("start_time") else None,
+        ended=time(wire.end_time) if wire.HasField("end_time") else None,
+        version=wire.version,
+        pid=wire.pid,
+    )
+
+
+def to_time(at: datetime) -> Timestamp:
+    """A time for the daemon; one without a zone is local, as everywhere in Python."""
+    wire = Timestamp()
+    wire.FromDatetime(at.astimezone(timezone.utc))
+    return wire
 
 
 def finding(wire: admin_pb2.Finding) -> Finding:

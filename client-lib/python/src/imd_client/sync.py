@@ -11,11 +11,12 @@ import logging
 import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
 from imd_client import _client, _feed, _sending
-from imd_client._admin import App, Finding, StatusChange, Version
+from imd_client._admin import App, Finding, StatusChange, Timeline, Version
 from imd_client._board import StatusChanges as AsyncStatusChanges
 from imd_client._board import StatusListener as AsyncStatusListener
 from imd_client._connect import ConnectCallback, DatabaseOpenStatus, OnDatabaseOpened, TimeLimit
@@ -266,6 +267,14 @@ class Client:
     def status_history(self) -> tuple[StatusChange, ...]:
         """See `imd_client.Client.status_history`."""
         return self._run(self._client.status_history())
+
+    def timeline(self, since: datetime) -> Timeline:
+        """See `imd_client.Client.timeline`."""
+        return self._run(self._client.timeline(since))
+
+    def metrics(self) -> str:
+        """See `imd_client.Client.metrics`."""
+        return self._run(self._client.metrics())
 
     def diagnose(self, *, probe_broker: bool = False) -> tuple[Finding, ...]:
         """See `imd_client.Client.diagnose`."""

@@ -1,5 +1,6 @@
 //! From the wish to the dial.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use imd_proto::code::Code;
@@ -9,6 +10,7 @@ use super::target::{Target, Want};
 use super::{Core, Database};
 use crate::account::Account;
 use crate::io::{Action, Config, Dial, HangUp, Identity, LinkEvent, LoginPolicy, Network, Protocol, Refusal};
+use crate::server::Server;
 use crate::time::Now;
 
 impl Core {
@@ -62,30 +64,41 @@ impl Core {
 
     /// An attempt begins, if there is a network.
     fn attempt(&mut self, now: Now) {
-        let Want::On(target) = &mut self.want else { return };
-        if self.network == Network::Available {
+        if !self.is_cut_off()
+            && let Want::On(target) = &mut self.want
+        {
             target.attempt = target.attempt.saturating_add(1);
         }
         self.dial(now);
     }
 
+    /// Where the next dial goes, best first: with nothing but loopback up, to the servers on this machine if there
+    /// are some.
+    pub(super) fn candidates(&self, target: &Target) -> VecDeque<Server> {
+        if let Some(redirect) = &target.redirect {
+            return VecDeque::from([redirect.server.clone()]);
+        }
+        let servers = self.config.servers.of(&target.app_key);
+        let next = target.next_server.checked_rem(servers.len()).unwrap_or_default();
+        let (before, from) = servers.split_at(next);
+        let mut candidates: VecDeque<Server> = from.iter().chain(before).cloned().collect();
+        if self.network == Network::Unavailable && candidates.iter().any(Server::is_local) {
+            candidates.retain(Server::is_local);
+        }
+        candidates
+    }
+
     /// The attempt that is under way dials, if there is a network.
     pub(super) fn dial(&mut self, now: Now) {
-        if self.network == Network::Unavailable {
+        if self.is_cut_off() {
             self.link = Link::Paused { hold: None };
             "no network".clone_into(&mut self.reason);
             return;
         }
         let epoch = self.next_epoch();
-        let Want::On(target) = &mut self.want else { return };
-        let servers = self.config.servers.of(&target.app_key);
-        let server = match &target.redirect {
-            Some(redirect) => Some(redirect.server.clone()),
-            None => servers
-                .get(target.next_server.checked_rem(servers.len()).unwrap_or_default())
-                .cloned(),
-        };
-        let Some(server) = server else {
+        let Want::On(target) = &self.want else { return };
+        let mut candidates = self.candidates(target);
+        let Some(server) = candidates.pop_front() else {
             let text = self.config.servers.missing.clone();
             self.end(&Refusal {
                 code: Code::IMD_NO_SERVER,
@@ -116,7 +129,9 @@ impl Core {
         self.reason = format!("connecting to {server}, attempt {}", target.attempt);
         let dial = Dial {
             epoch,
+            app_key: target.app_key.clone(),
             server: server.clone(),
+            others: candidates.into(),
             protocol: target.protocol,
             client_id,
             identity,
@@ -134,13 +149,27 @@ impl Core {
         self.push(Action::Dial(Box::new(dial)));
     }
 
+    /// Not the first of the servers has answered, but this one: the next attempt begins with it.
+    pub(super) fn reached(&mut self, server: Server) {
+        let (Want::On(target), Link::Dialing { .. }) = (&mut self.want, &self.link) else {
+            return;
+        };
+        let servers = self.config.servers.of(&target.app_key);
+        if let Some(position) = servers.iter().position(|known| *known == server) {
+            target.next_server = position;
+        }
+        self.reason = format!("connecting to {server}, attempt {}", target.attempt);
+        self.server = Some(server);
+    }
+
     pub(super) fn handle_erasing(&mut self, event: &LinkEvent) {
         match event {
             LinkEvent::Accepted(_) => self.hang_up(HangUp::KeepSession),
             LinkEvent::Refused(_) | LinkEvent::ServerDisconnect(_) | LinkEvent::Failed(_) => {
                 self.link = Link::Idle
             }
-            LinkEvent::LoggedIn
+            LinkEvent::Reached { .. }
+            | LinkEvent::LoggedIn
             | LinkEvent::LoginRefused { .. }
             | LinkEvent::GroupRefused { .. }
             | LinkEvent::MarkerFound { .. }
@@ -158,7 +187,9 @@ impl Core {
         let epoch = self.next_epoch();
         let dial = Dial {
             epoch,
+            app_key: target.app_key.clone(),
             server,
+            others: Vec::new(),
             protocol: target.protocol,
             client_id: client_id(&self.config, &account),
             identity: Identity::Known(account),

@@ -33,6 +33,7 @@ impl Core {
             code: Some(refusal.code),
             app_key: Some(target.app_key),
             user_id: target.user_id,
+            signed_out: None,
         });
         self.reason.clone_from(&refusal.text);
         self.publish();
@@ -40,7 +41,10 @@ impl Core {
 
     /// Disconnect and logout: they end the one connection for every app.
     pub(super) fn sign_out(&mut self, now: Now, by: &Requester, logout: bool) {
-        if let Want::Off(_) = &self.want {
+        let verb = if logout { "logged out" } else { "disconnected" };
+        let text = format!("{verb} by {by}");
+        if let Want::Off(ending) = &mut self.want {
+            ending.signed_out = Some(text);
             self.sign_out_while_off(logout);
             return;
         }
@@ -52,8 +56,6 @@ impl Core {
             target.verified = false;
             self.last_login = None;
         }
-        let verb = if logout { "logged out" } else { "disconnected" };
-        let text = format!("{verb} by {by}");
         let refusal = Refusal {
             code: Code::RC_CONN_CANCELED,
             text: text.clone(),
@@ -69,6 +71,7 @@ impl Core {
             code: None,
             app_key: Some(target.app_key.clone()),
             user_id: target.user_id.clone(),
+            signed_out: None,
         });
         self.reason = text;
         self.publish();

@@ -9,7 +9,7 @@ use super::backoff::{LENIENCY, LONGEST, STABLE};
 use super::link::{Link, Wait, held};
 use super::target::{Redirect, Want};
 use super::verdict::{Packet, Verdict, fault_code, judge, words_text};
-use crate::io::{Fault, FaultKind, HangUp, Network, Protocol, Refusal, ServerWords};
+use crate::io::{Fault, FaultKind, HangUp, Protocol, Refusal, ServerWords};
 use crate::jwt::Claims;
 use crate::time::{Now, Words};
 
@@ -263,7 +263,7 @@ impl Core {
     }
 
     /// What the life of the session that ends says about the next wait.
-    fn note_life(&mut self, now: Now, fault: Option<FaultKind>) {
+    pub(super) fn note_life(&mut self, now: Now, fault: Option<FaultKind>) {
         let Some(session) = self.link.session() else {
             return;
         };
@@ -311,17 +311,14 @@ impl Core {
             Wait::Table | Wait::ServerHint => "",
         };
         let until = now.boot + delay;
-        match self.network {
-            Network::Available => {
-                self.reason = format!("{text}{hint}; trying again in {}", Words(delay));
-                self.link = Link::Waiting { until, why };
-            }
-            Network::Unavailable => {
-                self.reason = format!("{text}{hint}; no network");
-                self.link = Link::Paused {
-                    hold: held(until, why),
-                };
-            }
+        if self.is_cut_off() {
+            self.reason = format!("{text}{hint}; no network");
+            self.link = Link::Paused {
+                hold: held(until, why),
+            };
+        } else {
+            self.reason = format!("{text}{hint}; trying again in {}", Words(delay));
+            self.link = Link::Waiting { until, why };
         }
     }
 }

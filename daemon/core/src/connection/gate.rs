@@ -154,6 +154,7 @@ impl Core {
             return refuse(Code::IMD_NO_SERVER, self.config.servers.missing.clone());
         }
         self.fits_the_connection(request, &app_key, user_id.as_ref())?;
+        self.gives_way_to_an_end(request)?;
         Ok(Admitted { app_key, user_id })
     }
 
@@ -228,6 +229,21 @@ impl Core {
                 held("this token does not say whose it is: name the user (userId) to join")
             }
             (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// What had succeeded before this daemon was started goes on, but never against an end that came since: the
+    /// library looked at the status before it asked, and somebody may have signed out in between.
+    fn gives_way_to_an_end(&self, request: &ConnectRequest) -> Result<(), Refusal> {
+        match &self.want {
+            Want::Off(ending) if request.resumes && !ending.is_unknown() => {
+                let how = ending.signed_out.as_ref().unwrap_or(&self.reason);
+                refuse(
+                    Code::RC_CONN_CANCELED,
+                    format!("the connection has ended, and is not taken up again by itself: {how}"),
+                )
+            }
+            Want::Off(_) | Want::On(_) => Ok(()),
         }
     }
 

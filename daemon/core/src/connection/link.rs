@@ -9,8 +9,9 @@ use crate::time::BootTime;
 pub(crate) const DIAL_LIMIT: Duration = Duration::from_secs(15);
 /// How long a login may take from CONNACK until SUBACK and the marker's PUBACK.
 pub(crate) const LOGIN_LIMIT: Duration = Duration::from_secs(15);
-/// How long the server may take over the answer to a PINGREQ sent after sleep or a network change.
-const PROBE_LIMIT: Duration = Duration::from_secs(3);
+/// How long the server may take over the answer to a PINGREQ sent after sleep or a network change, and what is
+/// left then to an attempt that is under way: what it has sent may have gone nowhere.
+pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(3);
 /// A quiet this long, without the marker, ends the wait for it.
 pub(crate) const SYNC_LIMIT: Duration = Duration::from_secs(30);
 

@@ -21,6 +21,7 @@ impl Core {
             return;
         }
         match event {
+            LinkEvent::Reached { server } => self.reached(server),
             LinkEvent::Accepted(accepted) => self.accepted(now, accepted),
             LinkEvent::Refused(words) => self.server_said(now, &words, Packet::ConnAck),
             LinkEvent::ServerDisconnect(words) => self.server_said(now, &words, Packet::Disconnect),

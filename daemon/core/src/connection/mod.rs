@@ -158,6 +158,7 @@ impl Core {
                 self.network_is(now, Network::Available);
                 self.stir(now, false);
             }
+            Input::Sleeping => self.lie_down(now),
             Input::StorageFull(why) => self.storage_full = why,
             Input::Resumed | Input::Timeout => {}
             Input::Stop => {
@@ -312,6 +313,7 @@ impl Core {
                     code,
                     app_key: Some(remembered.app_key.clone()),
                     user_id: remembered.user_id.clone(),
+                    signed_out: None,
                 });
             }
         }
@@ -360,6 +362,7 @@ impl Core {
                     code: Some(code),
                     app_key,
                     user_id,
+                    signed_out: None,
                 });
                 self.link = Link::Idle;
                 self.reason = failure.text;

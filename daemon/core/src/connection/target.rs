@@ -22,6 +22,8 @@ pub(crate) struct Ending {
     pub(crate) code: Option<Code>,
     pub(crate) app_key: Option<AppKey>,
     pub(crate) user_id: Option<UserId>,
+    /// Whoever has signed out since, which changes nothing else: there was no connection to end.
+    pub(crate) signed_out: Option<String>,
 }
 
 impl Default for Ending {
@@ -31,7 +33,23 @@ impl Default for Ending {
             code: None,
             app_key: None,
             user_id: None,
+            signed_out: None,
         }
+    }
+}
+
+impl Ending {
+    /// Whether it is none: there has been no connection that this daemon knows of, and nobody has signed out.
+    pub(crate) fn is_unknown(&self) -> bool {
+        let Self {
+            status,
+            code,
+            app_key,
+            user_id: _,
+            signed_out,
+        } = self;
+        let is_blank = *status == ConnectionStatus::Unconnected && code.is_none() && app_key.is_none();
+        is_blank && signed_out.is_none()
     }
 }
 

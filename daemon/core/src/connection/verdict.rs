@@ -127,6 +127,8 @@ pub(crate) fn fault_code(kind: FaultKind, answered: bool) -> Code {
         FaultKind::BareEof | FaultKind::Io => Code::RC_TCP_DISCONNECTED_NO_RMTP,
         FaultKind::Protocol => Code::RC_MSG_DATA_INCOMPLETE,
         FaultKind::Proxy => Code::RC_CONN_PROXY_UNAVAILABLE,
+        FaultKind::Certificate => Code::IMD_CERTIFICATE,
+        FaultKind::Tls => Code::IMD_TLS,
     }
 }
 

@@ -62,6 +62,8 @@ impl World {
             opened: false,
             done: false,
             replay: false,
+            succeeded: false,
+            resumes: false,
         };
         self.issue(connect)
     }
@@ -79,6 +81,7 @@ impl World {
             user_id: connect.wish.user.map(|user| user.parse()).transpose()?,
             time_limit: connect.deadline.map(|deadline| deadline.since(self.now.boot)),
             database_opened_seen: connect.opened,
+            resumes: connect.resumes,
         };
         self.apps[app.0].asked = Some(connect);
         self.call(Request::Connect(request))
@@ -98,6 +101,9 @@ impl World {
             return Ok(());
         }
         connect.replay = connect.done;
+        connect.resumes = connect.succeeded && honest;
+        // The limit was for the success.
+        connect.deadline = connect.deadline.filter(|_| !connect.succeeded);
         connect.opened &= honest;
         self.issue(connect)
     }
@@ -130,6 +136,7 @@ impl World {
                     key.instance.0
                 );
                 connect.done = true;
+                connect.succeeded = matches!(callback, Callback::Success(_));
                 connect.replay = false;
             }
         }

@@ -2,28 +2,51 @@
 
 use imd_core::Code;
 use imd_core::io::{ConnectKey, HangUp, Network};
+use imd_core::server::Server;
 
 use crate::link::Stage;
-use crate::pace::Pace;
+use crate::pace::{Pace, Span};
 use crate::reference::{ANY, ANY_END, Model, Need, State, Told};
 use crate::verdict;
+
+/// Where an attempt can go while there may be no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To a server: there is a network, or the server is on this machine.
+    Here,
+    Nowhere,
+    /// The design leaves it open.
+    Unclear,
+}
 
 impl Model {
     pub(crate) fn network(&mut self, network: Network) {
         if self.network == network {
             return;
         }
+        let reach = self.reach();
         self.network = network;
         match network {
-            Network::Available => self.pace.network_back(self.now.boot),
+            Network::Available => match reach {
+                Reach::Here => {}
+                Reach::Nowhere => self.pace.network_back(self.now.boot),
+                Reach::Unclear => self.pace.network_may_be_back(self.now.boot),
+            },
             Network::Unavailable => {
                 let now = self.now.boot;
                 let Some(link) = self.link.as_mut() else { return };
                 match link.stage {
                     _ if link.wipe => self.close(Need::May, ANY.to_vec()),
-                    Stage::Dialing { .. } => self.close(Need::Must, ANY_END.to_vec()),
+                    Stage::Dialing { .. } if link.dial.server.is_local() => {}
+                    Stage::Dialing { .. } => {
+                        self.close(Need::Must, ANY_END.to_vec());
+                        if self.reach() == Reach::Here {
+                            self.pace.soon(now);
+                        }
+                    }
                     Stage::LoggingIn { .. } => self.close(Need::May, ANY_END.to_vec()),
                     Stage::Online { .. } => {
+                        self.pace.restart(now);
                         self.step.ping = Need::Must;
                         if let Some(up) = link.up() {
                             up.probe(now);
@@ -44,7 +67,43 @@ impl Model {
         self.doubt(true);
     }
 
-    /// An online link is asked; one that is not yet up may be given up for a fresh one.
+    /// The server is told, and no attempt is made before the machine has slept, or has had the time to.
+    pub(crate) fn sleeping(&mut self) {
+        let now = self.now.boot;
+        match self.link.as_ref().map(|link| (link.wipe, link.stage)) {
+            Some((true, _)) => {}
+            Some((false, stage)) => {
+                let how = match stage {
+                    Stage::Dialing { .. } => HangUp::Abort,
+                    Stage::LoggingIn { .. } | Stage::Online { .. } => HangUp::KeepSession,
+                };
+                self.close(Need::Must, vec![how]);
+                self.lost(Span::at(now), false);
+                self.pace.asleep(now);
+            }
+            None => self.pace.falls_asleep(now),
+        }
+    }
+
+    /// Where the next attempt can go.
+    pub(crate) fn reach(&self) -> Reach {
+        let Some(hold) = &self.hold else {
+            return Reach::Here;
+        };
+        let servers = self.config.servers.of(&hold.app_key);
+        let beside = servers.iter().any(Server::is_local);
+        match &hold.referred {
+            _ if self.network == Network::Available => Reach::Here,
+            // Whether the redirect is followed or was one too many shows only later.
+            Some(_) if hold.redirected && beside => Reach::Unclear,
+            Some(referred) if referred.is_local() => Reach::Here,
+            Some(_) => Reach::Nowhere,
+            None if beside => Reach::Here,
+            None => Reach::Nowhere,
+        }
+    }
+
+    /// An online link is asked; one that is not yet up has only a moment left.
     pub(crate) fn doubt(&mut self, slept: bool) {
         let now = self.now.boot;
         let Some(link) = self.link.as_mut() else { return };
@@ -58,13 +117,7 @@ impl Model {
                     None => {}
                 }
             }
-            Stage::Dialing { .. } if slept => {}
-            Stage::Dialing { .. } | Stage::LoggingIn { .. } => {
-                if self.step.closing.is_none() {
-                    self.step.ping = Need::May;
-                    self.close(Need::May, ANY_END.to_vec());
-                }
-            }
+            Stage::Dialing { .. } | Stage::LoggingIn { .. } => link.hurry(now),
         }
     }
 

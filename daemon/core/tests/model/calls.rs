@@ -3,6 +3,7 @@
 use imd_core::account::{Account, AppKey, UserId};
 use imd_core::io::{
     CallId, ConnectKey, ConnectRequest, ConnectionStatus, HangUp, InstanceId, Network, Protocol, Remembered,
+    Status,
 };
 use imd_core::jwt::Claims;
 use imd_core::{Code, ConnectPhase};
@@ -105,7 +106,11 @@ impl Model {
             .or_else(|| sub.and_then(Result::ok))
             .or_else(|| remembered.and_then(|disk| disk.user_id.clone()));
         let Some(hold) = self.hold.as_ref() else {
-            return Gate::Accept(user);
+            return if request.resumes && !self.knows_of_no_end() {
+                Gate::Refuse(Code::RC_CONN_CANCELED)
+            } else {
+                Gate::Accept(user)
+            };
         };
         if hold.app_key != *app_key {
             return Gate::Refuse(Code::RC_CONNECTION_EXIST);
@@ -123,6 +128,16 @@ impl Model {
             }
             (Some(_) | None, Some(_)) | (None, None) => Gate::Accept(user),
         }
+    }
+
+    /// Nobody has signed out, and what everybody can see names no account and no code.
+    fn knows_of_no_end(&self) -> bool {
+        let is_blank = |status: &Status| {
+            status.status == ConnectionStatus::Unconnected
+                && status.last_code.is_none()
+                && status.app_key.is_none()
+        };
+        !self.signed_out && self.status.as_ref().is_none_or(is_blank)
     }
 
     /// The same connect once more: its callbacks, where they were not heard.
@@ -219,6 +234,7 @@ impl Model {
     pub(crate) fn sign_out(&mut self, call: CallId, logout: bool) {
         self.expect_answer(call, vec![Ok(())]);
         self.step.erased = logout;
+        self.signed_out = true;
         if self.hold.is_none() {
             if self.disk.as_ref().is_some_and(|disk| disk.wanted) {
                 self.step.off = Need::Must;

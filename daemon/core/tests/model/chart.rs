@@ -33,6 +33,7 @@ pub(crate) enum Cause {
     Moved,
     NoNetwork,
     Network,
+    Sleep,
     TimeLimit,
     Database,
     Start,
@@ -123,7 +124,8 @@ fn cause(input: &Input, due: Option<WakeUp>) -> Cause {
             {
                 Cause::Moved
             }
-            LinkEvent::Accepted(_)
+            LinkEvent::Reached { .. }
+            | LinkEvent::Accepted(_)
             | LinkEvent::Refused(_)
             | LinkEvent::LoginRefused { .. }
             | LinkEvent::ServerDisconnect(_) => Cause::Verdict,
@@ -136,6 +138,7 @@ fn cause(input: &Input, due: Option<WakeUp>) -> Cause {
         },
         Input::Network(Network::Available) | Input::NetworkChanged | Input::Resumed => Cause::Network,
         Input::Network(Network::Unavailable) => Cause::NoNetwork,
+        Input::Sleeping => Cause::Sleep,
         Input::Timeout => match due {
             Some(WakeUp::NextAttempt) => Cause::NextAttempt,
             Some(WakeUp::TimeLimit) => Cause::TimeLimit,

@@ -7,6 +7,7 @@ use imd_core::io::{
     Action, Callback, ConnectKey, ConnectionStatus, Dial, Epoch, Event, HangUp, Identity, LoginPolicy,
     Network, Protocol, Remembered, Status,
 };
+use imd_core::server::Server;
 use imd_core::time::BootTime;
 
 use crate::link::{Doom, Link, Stage, Sync};
@@ -270,7 +271,7 @@ impl Model {
         self.newest_epoch = Some(dial.epoch);
         let wipe = self.step.wipe != Need::No && self.hold.is_none();
         ensure!(
-            wipe || self.network == Network::Available,
+            wipe || self.network == Network::Available || dial.server.is_local(),
             "an attempt although there is no network"
         );
         if wipe {
@@ -324,6 +325,27 @@ impl Model {
             configured.contains(&dial.server) || hold.referred.as_ref() == Some(&dial.server),
             "{} is no server of this App Key",
             dial.server
+        );
+        let elsewhere = hold.referred.as_ref() == Some(&dial.server);
+        let is_once = |server: &Server| {
+            let dialed = std::iter::once(&dial.server).chain(&dial.others);
+            dialed.filter(|dialed| *dialed == server).count() == 1
+        };
+        // With nothing but loopback up, those on this machine alone.
+        let reachable: Vec<&Server> = match self.network {
+            Network::Available => configured.iter().collect(),
+            Network::Unavailable => configured.iter().filter(|server| server.is_local()).collect(),
+        };
+        let each_once = reachable.iter().all(|server| is_once(server));
+        ensure!(
+            elsewhere || (dial.others.len() + 1 == reachable.len() && each_once),
+            "not each of the App Key's servers is dialled once: {}, {:?}",
+            dial.server,
+            dial.others
+        );
+        ensure!(
+            dial.others.is_empty() || configured.contains(&dial.server),
+            "others are dialled beside the one that was referred to"
         );
         ensure!(
             dial.protocol == Protocol::V5 || hold.older_protocol,
@@ -496,6 +518,10 @@ impl Model {
                     && disk.token.as_ref() == Some(&link.dial.token)
             });
             ensure!(safe, "CONNECTED is published before the wanted state is written");
+            ensure!(
+                status.server.as_ref() == Some(&link.dial.server),
+                "CONNECTED with another server than the one that answered"
+            );
         } else if !is_end(status.status) {
             ensure!(
                 disk.is_some_and(|disk| disk.wanted),

@@ -334,6 +334,7 @@ fn inside(from: ConnectionStatus, to: ConnectionStatus, causes: &BTreeSet<Cause>
         Cause::Fault | Cause::Verdict => "the attempt fails",
         Cause::Moved => "sent to another server",
         Cause::NoNetwork => "no network",
+        Cause::Sleep => "the machine goes to sleep",
         Cause::Network if to == ConnectionStatus::Suspend => "back, but told to wait",
         Cause::Network => "the network is back",
         Cause::TimeLimit | Cause::Connect | Cause::SignOut | Cause::Database | Cause::Start => {

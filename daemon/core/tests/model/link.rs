@@ -19,6 +19,8 @@ pub(crate) struct Link {
     /// The clean reconnect by which logout ends a session in 3.1.1.
     pub(crate) wipe: bool,
     pub(crate) stage: Stage,
+    /// What was sent before the network changed may have gone nowhere: dead by then, unless a stage has ended.
+    hurried: Option<BootTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +137,19 @@ impl Link {
             dial,
             wipe,
             stage: Stage::Dialing { since: now },
+            hurried: None,
         }
+    }
+
+    /// Only a moment is left to what is under way.
+    pub(crate) fn hurry(&mut self, now: BootTime) {
+        let end = now + PROBE;
+        self.hurried = Some(self.hurried.map_or(end, |before| before.min(end)));
+    }
+
+    pub(crate) fn enters(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.hurried = None;
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -156,10 +170,14 @@ impl Link {
     /// Whether a deadline of this link has passed.
     pub(crate) fn doom(&self, now: BootTime) -> Doom {
         match self.stage {
-            Stage::Dialing { since } => judge(now, since + CONNACK_DEADLINE),
-            Stage::LoggingIn { up } => judge(now, up.accepted + LOGIN_DEADLINE),
+            Stage::Dialing { since } => judge(now, self.hurried_or(since + CONNACK_DEADLINE)),
+            Stage::LoggingIn { up } => judge(now, self.hurried_or(up.accepted + LOGIN_DEADLINE)),
             Stage::Online { up, .. } => up.doom(now),
         }
+    }
+
+    fn hurried_or(&self, end: BootTime) -> BootTime {
+        self.hurried.map_or(end, |hurried| hurried.min(end))
     }
 
     /// Whether the backlog counts as read, though its marker has not come: at least, at most.

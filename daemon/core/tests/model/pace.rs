@@ -12,6 +12,7 @@ const LENIENCY: [u64; 3] = [4, 16, 64];
 const SHORT_LIFE: Duration = Duration::from_secs(150);
 const GUARD_WAIT: Duration = Duration::from_secs(64);
 const STABLE: Duration = Duration::from_secs(20);
+const FALLING_ASLEEP: Duration = Duration::from_secs(30);
 const LONGEST_HINT: Duration = Duration::from_secs(3_600);
 pub(crate) const MAX_HOPS: usize = 5;
 
@@ -226,6 +227,47 @@ impl Pace {
         {
             wait.span.from = now;
         }
+    }
+
+    /// The machine is about to sleep: an attempt by the table is put off.
+    pub(crate) fn falls_asleep(&mut self, now: BootTime) {
+        match self.wait {
+            Some(wait) if wait.cause == Cause::Table => self.asleep(now),
+            Some(wait) if wait.cause.is_unclear() => {
+                self.failures.0 = 0;
+                if let Some(wait) = self.wait.as_mut() {
+                    wait.span.to = wait.span.to.max(now + FALLING_ASLEEP);
+                    wait.span.from = wait.span.from.min(now + FALLING_ASLEEP);
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// The link was ended for the night: the next attempt is the first one of the table, when nothing wakes the
+    /// loop before.
+    pub(crate) fn asleep(&mut self, now: BootTime) {
+        self.failures = (0, 0);
+        self.wait = Some(Wait {
+            span: Span::at(now + FALLING_ASLEEP),
+            cause: Cause::Table,
+        });
+    }
+
+    /// As [`Pace::network_back`], where it is open whether the attempts had paused.
+    pub(crate) fn network_may_be_back(&mut self, now: BootTime) {
+        self.failures.0 = 0;
+        if let Some(wait) = self.wait.as_mut() {
+            wait.span.from = now;
+        }
+    }
+
+    /// The attempt is given up for another place, after the table's first wait.
+    pub(crate) fn soon(&mut self, now: BootTime) {
+        self.wait = Some(Wait {
+            span: Span::at(now + Duration::from_millis(TABLE[0])),
+            cause: Cause::Table,
+        });
     }
 
     pub(crate) fn dialed(&mut self) {

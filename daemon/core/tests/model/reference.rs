@@ -41,6 +41,8 @@ pub(crate) struct Model {
     pub(crate) logged_in: Vec<Account>,
     /// The statuses the last end may have left; `None`: any that is an end.
     pub(crate) ended: Option<Vec<ConnectionStatus>>,
+    /// Somebody has signed out in this run.
+    pub(crate) signed_out: bool,
     pub(crate) stopped: bool,
     pub(crate) step: Step,
 }
@@ -217,6 +219,7 @@ impl Model {
             taken: Vec::new(),
             logged_in: Vec::new(),
             ended: None,
+            signed_out: false,
             stopped: false,
             step: Step::default(),
         }
@@ -329,6 +332,7 @@ impl Model {
             }
             Input::Network(network) => self.network(*network),
             Input::NetworkChanged => self.network_changed(),
+            Input::Sleeping => self.sleeping(),
             Input::Resumed => self.resumed(),
             Input::StorageFull(why) => self.storage_full.clone_from(why),
             Input::Timeout => {}

@@ -20,6 +20,15 @@ impl World {
         let Some(link) = self.model.link.as_ref() else {
             return Ok(());
         };
+        if let Stage::Dialing { .. } = link.stage
+            && reply.fellow
+            && let Some(server) = link.dial.others.first().cloned()
+        {
+            self.link_event(LinkEvent::Reached { server })?;
+        }
+        let Some(link) = self.model.link.as_ref() else {
+            return Ok(());
+        };
         let event = match link.stage {
             Stage::Dialing { .. } => self.connack(reply.dialing),
             Stage::LoggingIn { .. } => login_step(reply.logging_in),
@@ -36,7 +45,10 @@ impl World {
             return Ok(());
         };
         let received = match &event {
-            LinkEvent::Failed(_) | LinkEvent::Unacknowledged { .. } | LinkEvent::Received { .. } => false,
+            LinkEvent::Reached { .. }
+            | LinkEvent::Failed(_)
+            | LinkEvent::Unacknowledged { .. }
+            | LinkEvent::Received { .. } => false,
             LinkEvent::Accepted(_)
             | LinkEvent::Refused(_)
             | LinkEvent::LoggedIn

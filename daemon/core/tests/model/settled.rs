@@ -1,9 +1,10 @@
 //! What must hold when all is done that one input asked for.
 
 use imd_core::account::Token;
-use imd_core::io::{ConnectKey, ConnectionStatus, Network, OfflineSync, Opened};
+use imd_core::io::{ConnectKey, ConnectionStatus, OfflineSync, Opened};
 use imd_core::{Core, WakeUp};
 
+use crate::around::Reach;
 use crate::checks::{Checked, ensure, is_end};
 use crate::link::{Doom, Link, Stage, Sync};
 use crate::pace::Wait;
@@ -169,8 +170,9 @@ impl Model {
                 }
             }
         }
-        if self.network == Network::Unavailable {
-            return Ok(());
+        match self.reach() {
+            Reach::Here => {}
+            Reach::Nowhere | Reach::Unclear => return Ok(()),
         }
         match self.pace.wait {
             Some(wait) => ensure!(
@@ -206,11 +208,16 @@ impl Model {
                     .collect(),
             },
             (Some(_), Some(link)) if link.is_online() => vec![ConnectionStatus::Connected],
-            (Some(_), Some(link)) if !link.wipe && self.network == Network::Unavailable => {
+            (Some(_), Some(link)) if !link.wipe && self.reach() != Reach::Here => {
                 vec![ConnectionStatus::Connecting, ConnectionStatus::NetworkUnavailable]
             }
             (Some(_), Some(link)) if !link.wipe => vec![ConnectionStatus::Connecting],
-            (Some(_), _) if self.network == Network::Unavailable => match self.opening() {
+            (Some(_), _) if self.reach() == Reach::Unclear => vec![
+                ConnectionStatus::NetworkUnavailable,
+                ConnectionStatus::Connecting,
+                ConnectionStatus::Suspend,
+            ],
+            (Some(_), _) if self.reach() == Reach::Nowhere => match self.opening() {
                 true => vec![ConnectionStatus::NetworkUnavailable, ConnectionStatus::Connecting],
                 false => vec![ConnectionStatus::NetworkUnavailable],
             },
@@ -282,7 +289,7 @@ impl Model {
                 self.now.boot.since(at)
             );
         }
-        let idle = self.link.is_none() && (self.hold.is_none() || self.network == Network::Unavailable);
+        let idle = self.link.is_none() && (self.hold.is_none() || self.reach() == Reach::Nowhere);
         let limits = self.pending().iter().any(|key| {
             let latest = self.latest(key);
             latest.is_some_and(|latest| latest.deadline.is_some())

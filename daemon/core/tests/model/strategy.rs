@@ -81,6 +81,7 @@ pub(crate) fn rare_days() -> Vec<Vec<Transition>> {
 }
 
 const WELL: Reply = Reply {
+    fellow: false,
     dialing: Connack::Honest {
         names: true,
         session_present: true,
@@ -161,6 +162,7 @@ fn transition() -> impl Strategy<Value = Transition> {
         3 => span().prop_map(Transition::Pass),
         2 => span().prop_map(Transition::Late),
         1 => span().prop_map(|asleep| Transition::Resumed { asleep }),
+        1 => Just(Transition::Sleeping),
         1 => Just(Transition::NetworkChanged),
         2 => any::<bool>().prop_map(|available| Transition::Network { available }),
         1 => any::<bool>().prop_map(Transition::StorageFull),
@@ -180,6 +182,7 @@ fn key() -> impl Strategy<Value = Key> {
             Key::Demo,
             Key::Demo,
             Key::Other,
+            Key::Local,
             Key::Unserved,
         ][..],
     )
@@ -221,11 +224,14 @@ fn span() -> impl Strategy<Value = Duration> {
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
-    (connack(), login_step(), online_step()).prop_map(|(dialing, logging_in, online)| Reply {
-        dialing,
-        logging_in,
-        online,
-    })
+    (any::<bool>(), connack(), login_step(), online_step()).prop_map(
+        |(fellow, dialing, logging_in, online)| Reply {
+            fellow,
+            dialing,
+            logging_in,
+            online,
+        },
+    )
 }
 
 fn connack() -> impl Strategy<Value = Connack> {
@@ -257,13 +263,15 @@ fn connack() -> impl Strategy<Value = Connack> {
     ]
 }
 
-const FAULTS: [FaultKind; 6] = [
+const FAULTS: [FaultKind; 8] = [
     FaultKind::NameNotResolved,
     FaultKind::ConnectionRefused,
     FaultKind::Unreachable,
     FaultKind::BareEof,
     FaultKind::Io,
     FaultKind::Protocol,
+    FaultKind::Certificate,
+    FaultKind::Tls,
 ];
 
 fn words(reason: u8) -> Words {

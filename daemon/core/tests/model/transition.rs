@@ -15,7 +15,7 @@ pub(crate) enum Transition {
     Init(App, Key),
     Connect(Wish),
     /// The library issues its last connect once more, as after a re-bind. `honest`: it says truly whether
-    /// it heard onDatabaseOpened; else it says that it did not.
+    /// it heard onDatabaseOpened, and that it had its outcome; else it says neither.
     Reissue {
         app: App,
         honest: bool,
@@ -48,6 +48,8 @@ pub(crate) enum Transition {
     Pass(Duration),
     /// One wake-up after this long, however many were due.
     Late(Duration),
+    /// The machine is about to sleep.
+    Sleeping,
     Resumed {
         asleep: Duration,
     },
@@ -66,11 +68,12 @@ pub(crate) enum Transition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct App(pub usize);
 
-/// The App Keys; the last one has no server.
+/// The App Keys; one has its server on this machine, the last one has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Demo,
     Other,
+    Local,
     Unserved,
 }
 
@@ -79,6 +82,7 @@ impl Key {
         match self {
             Self::Demo => "demo",
             Self::Other => "other",
+            Self::Local => "local",
             Self::Unserved => "unserved",
         }
     }
@@ -212,6 +216,8 @@ fn base64(text: &str) -> String {
 /// What the server does next, for each thing a link may wait for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply {
+    /// Not the first of the servers that are dialled answers, but the next one.
+    pub(crate) fellow: bool,
     pub(crate) dialing: Connack,
     pub(crate) logging_in: LoginStep,
     pub(crate) online: OnlineStep,

@@ -48,6 +48,11 @@ impl Model {
         }
         let now = self.now.boot;
         match event {
+            LinkEvent::Reached { server } => {
+                if let Some(link) = self.link.as_mut() {
+                    link.dial.server = server.clone();
+                }
+            }
             LinkEvent::Accepted(accepted) => self.accepted(accepted),
             LinkEvent::Refused(words) => {
                 let Some(link) = self.link.as_ref() else { return };
@@ -101,7 +106,8 @@ impl Model {
         match event {
             LinkEvent::Accepted(_) => self.close(Need::Must, ANY.to_vec()),
             LinkEvent::Refused(_) | LinkEvent::ServerDisconnect(_) | LinkEvent::Failed(_) => self.link = None,
-            LinkEvent::LoggedIn
+            LinkEvent::Reached { .. }
+            | LinkEvent::LoggedIn
             | LinkEvent::LoginRefused { .. }
             | LinkEvent::GroupRefused { .. }
             | LinkEvent::MarkerFound { .. }
@@ -117,9 +123,9 @@ impl Model {
         let theirs = accepted.keep_alive.filter(|theirs| !theirs.is_zero());
         let keep_alive = theirs.map_or(ours, |theirs| theirs.min(ours));
         let Some(link) = self.link.as_mut() else { return };
-        link.stage = Stage::LoggingIn {
+        link.enters(Stage::LoggingIn {
             up: Up::new(now, keep_alive),
-        };
+        });
         let (token, identity, epoch) = (link.dial.token.clone(), link.dial.identity.clone(), link.epoch());
         if let Some(verdict) = accepted.im_code.and_then(verdict::of_im_code) {
             self.close(Need::Must, ANY_END.to_vec());
@@ -187,11 +193,11 @@ impl Model {
         let Stage::LoggingIn { up } = link.stage else {
             return;
         };
-        link.stage = Stage::Online {
+        link.enters(Stage::Online {
             since: now,
             up,
             sync: Sync::Running,
-        };
+        });
         if up.marker_returned {
             self.step.sync = (Need::Must, true);
         }
@@ -287,7 +293,7 @@ impl Model {
         let (least, most) = self.pace.hops_ended;
         self.link = None;
         if let Some(hold) = self.hold.as_mut() {
-            hold.referred = Some(server.clone());
+            hold.referred = (least < MAX_HOPS).then(|| server.clone());
             hold.redirected = true;
         }
         if least >= MAX_HOPS {

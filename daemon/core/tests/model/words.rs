@@ -21,6 +21,7 @@ pub(crate) fn input(input: &Input) -> String {
         Input::Link { epoch, event } => format!("{epoch:?} {}", event_words(event)),
         Input::Network(network) => format!("Network {network:?}"),
         Input::NetworkChanged => "NetworkChanged".to_owned(),
+        Input::Sleeping => "Sleeping".to_owned(),
         Input::Resumed => "Resumed".to_owned(),
         Input::StorageFull(why) => format!("StorageFull {why:?}"),
         Input::Timeout => "Timeout".to_owned(),
@@ -32,7 +33,7 @@ fn request_words(request: &Request) -> String {
     match request {
         Request::Init { instance, app_key } => format!("Init {} {app_key}", instance.0),
         Request::Connect(request) => format!(
-            "Connect {}/{} with {:?}, user {:?}, limit {:?}, one-call {:?}, seen {}",
+            "Connect {}/{} with {:?}, user {:?}, limit {:?}, one-call {:?}, seen {}, resumes {}",
             request.key.instance.0,
             request.key.connect.0,
             Secret::of(&request.token),
@@ -40,6 +41,7 @@ fn request_words(request: &Request) -> String {
             request.time_limit,
             request.app_key,
             request.database_opened_seen,
+            request.resumes,
         ),
         Request::Disconnect { by } => format!("Disconnect by {by}"),
         Request::Logout { by } => format!("Logout by {by}"),
@@ -48,7 +50,8 @@ fn request_words(request: &Request) -> String {
 
 fn event_words(event: &LinkEvent) -> String {
     match event {
-        LinkEvent::Accepted(_)
+        LinkEvent::Reached { .. }
+        | LinkEvent::Accepted(_)
         | LinkEvent::Refused(_)
         | LinkEvent::LoggedIn
         | LinkEvent::LoginRefused { .. }
@@ -93,9 +96,9 @@ pub(crate) fn action(action: &Action) -> String {
                 Identity::Discover => "whoever the token names".to_owned(),
             };
             format!(
-                "Dial {:?} {} {:?} as {who}, client id {}, with {:?}, clean {}",
+                "Dial {:?} {:?} {:?} as {who}, client id {}, with {:?}, clean {}",
                 dial.epoch,
-                dial.server,
+                [std::slice::from_ref(&dial.server), dial.others.as_slice()].concat(),
                 dial.protocol,
                 dial.client_id,
                 Secret::of(&dial.token),

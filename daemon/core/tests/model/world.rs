@@ -69,6 +69,10 @@ pub(crate) struct AppConnect {
     pub(crate) done: bool,
     /// Issued once more after its end: its outcome may be told again.
     pub(crate) replay: bool,
+    /// It was told of its success. That it has ended since, the app need not have seen.
+    pub(crate) succeeded: bool,
+    /// It says that it is no new wish of the app.
+    pub(crate) resumes: bool,
 }
 
 fn server(host: &str) -> Server {
@@ -91,6 +95,8 @@ fn config(seed: u64) -> Result<Config, String> {
     servers
         .by_app
         .insert(Key::Other.parse()?, vec![server("other.example")]);
+    let beside = vec![server("away.example"), server("localhost")];
+    servers.by_app.insert(Key::Local.parse()?, beside);
     Ok(Config {
         servers,
         device_class: DeviceClass::default(),
@@ -198,6 +204,7 @@ impl World {
                 self.pass(span);
                 self.input(Input::Timeout)
             }
+            Transition::Sleeping => self.input(Input::Sleeping),
             Transition::Resumed { asleep } => {
                 self.pass(asleep);
                 self.input(Input::Resumed)
@@ -290,9 +297,8 @@ impl World {
             {
                 side.connect = Some(asked);
             }
-            if side.connect.as_ref().is_some_and(|connect| connect.done) {
-                side.connect = None;
-            }
+            let goes_on = |connect: &AppConnect| !connect.done || connect.succeeded;
+            side.connect = side.connect.take().filter(goes_on);
         }
         let remembered = self.model.disk.clone();
         self.input(Input::Start { remembered })?;
@@ -310,7 +316,7 @@ impl World {
         // An attempt that is due together with the end of all attempts may be made, and undone: so that the
         // model need not follow that, these inputs do not come late.
         let ends = match &input {
-            Input::Stop | Input::Network(_) => true,
+            Input::Stop | Input::Network(_) | Input::NetworkChanged | Input::Sleeping => true,
             Input::Call { request, .. } => {
                 // A verdict that needs no dial may be due too: who connects then comes after it.
                 !matches!(request, Request::Init { .. })
@@ -319,7 +325,6 @@ impl World {
             | Input::Unbound { .. }
             | Input::AccountOpened { .. }
             | Input::Link { .. }
-            | Input::NetworkChanged
             | Input::Resumed
             | Input::StorageFull(_)
             | Input::Timeout => false,

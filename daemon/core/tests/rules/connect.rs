@@ -1,6 +1,6 @@
 //! Init, connect, join, connect once, time limits, discovery.
 
-use imd_core::io::{Action, Callback, ConnectionStatus, HangUp, Identity, Network};
+use imd_core::io::{Action, Callback, ConnectionStatus, FaultKind, HangUp, Identity, LinkEvent, Network};
 use imd_core::{Code, ConnectPhase};
 
 use super::support::*;
@@ -52,6 +52,53 @@ fn an_app_key_without_a_server_is_90002() {
     assert_eq!(imd.connect("chat", with("t1")), Err(Code::IMD_NO_SERVER));
 }
 
+/// `chat`, whose App Key has three servers, is being connected.
+fn with_several_servers() -> Imd {
+    let mut imd = Imd::new();
+    assert_eq!(imd.init("chat", "several"), Ok(()));
+    assert_eq!(imd.connect("chat", with("t1").user("alice")), Ok(()));
+    imd
+}
+
+fn dialed(imd: &Imd) -> Vec<String> {
+    let dial = imd.dialed();
+    std::iter::once(&dial.server)
+        .chain(&dial.others)
+        .map(|server| server.host.to_string())
+        .collect()
+}
+
+#[test]
+fn all_servers_are_dialled_together_and_the_one_that_answers_comes_first_ever_after() {
+    let mut imd = with_several_servers();
+    assert_eq!(dialed(&imd), ["first.example", "second.example", "third.example"]);
+    let server = imd.dialed().others[1].clone();
+    imd.link(LinkEvent::Reached {
+        server: server.clone(),
+    });
+    assert_eq!(imd.status().server, Some(server.clone()));
+    assert!(
+        imd.status().reason.contains("third.example"),
+        "{}",
+        imd.status().reason
+    );
+    imd.comes_up();
+    assert_eq!(imd.status().server, Some(server));
+    imd.fails(FaultKind::Io);
+    imd.redials();
+    assert_eq!(dialed(&imd), ["third.example", "first.example", "second.example"]);
+    imd.fails(FaultKind::Unreachable);
+    imd.redials();
+    assert_eq!(dialed(&imd)[0], "first.example", "who is not reached goes last");
+}
+
+#[test]
+fn where_a_server_reference_leads_no_other_is_dialled() {
+    let mut imd = with_several_servers();
+    imd.refuses(elsewhere("other.example"));
+    assert_eq!(dialed(&imd), ["other.example"]);
+}
+
 #[test]
 fn a_jwt_that_contradicts_app_key_or_user_is_31004_at_the_door() {
     for claims in [
@@ -78,7 +125,7 @@ fn the_database_opens_before_the_network_and_success_comes_with_the_login() {
     assert_eq!(imd.dialed().client_id, "desktop:demo:alice");
     imd.accepts();
     assert_eq!(imd.told("chat"), [Told::Opened], "CONNACK is no success yet");
-    imd.link(imd_core::io::LinkEvent::LoggedIn);
+    imd.link(LinkEvent::LoggedIn);
     assert_eq!(imd.told("chat"), [Told::Opened, success("alice")]);
     let connected = imd.first(
         |action| matches!(action, Action::Publish(status) if status.status == ConnectionStatus::Connected),
@@ -237,7 +284,7 @@ fn without_a_limit_a_connect_waits_for_days() {
 #[test]
 fn a_joiner_s_limit_does_not_end_a_connection_that_has_been_up() {
     let mut imd = Imd::online();
-    imd.fails(imd_core::io::FaultKind::Io);
+    imd.fails(FaultKind::Io);
     assert_eq!(imd.connect("mail", with("t1").limit(secs(5))), Ok(()));
     imd.wait(secs(5));
     assert_eq!(

@@ -194,6 +194,61 @@ fn the_loss_of_the_network_ends_a_dial_but_a_link_that_is_up_is_asked_first() {
 }
 
 #[test]
+fn without_a_network_a_server_on_this_machine_is_still_reached() {
+    let mut imd = Imd::new();
+    assert_eq!(imd.init("chat", "beside"), Ok(()));
+    assert_eq!(imd.connect("chat", with("t1").user("alice")), Ok(()));
+    assert_eq!(&*imd.dialed().server.host, "away.example");
+    imd.network(Network::Unavailable);
+    assert_eq!(imd.redials(), ms(50));
+    assert_eq!(&*imd.dialed().server.host, "127.0.0.1");
+    imd.fails(FaultKind::ConnectionRefused);
+    imd.redials();
+    assert_eq!(&*imd.dialed().server.host, "127.0.0.1");
+    imd.comes_up();
+    imd.is(ConnectionStatus::Connected);
+}
+
+#[test]
+fn before_sleep_the_server_is_told_and_on_waking_it_is_dialled_at_once() {
+    let mut imd = Imd::online();
+    imd.input(Input::Sleeping);
+    assert_eq!(imd.hung_up(), Some(HangUp::KeepSession));
+    imd.is(ConnectionStatus::Suspend);
+    let dials = imd.dials();
+    imd.input(Input::Sleeping);
+    imd.wait(secs(29));
+    assert_eq!(imd.dials(), dials);
+    imd.pass(secs(3_600));
+    imd.input(Input::Resumed);
+    assert_eq!(imd.dials(), dials + 1, "at once");
+    imd.comes_up();
+
+    imd.input(Input::Sleeping);
+    imd.wait(secs(30));
+    assert_eq!(imd.dials(), dials + 2, "it did not sleep after all");
+}
+
+#[test]
+fn an_attempt_under_way_when_the_network_changes_has_3_s_left() {
+    for event in [Input::NetworkChanged, Input::Resumed] {
+        let mut imd = Imd::with_apps();
+        assert_eq!(imd.connect("chat", with("t1").user("alice")), Ok(()));
+        imd.wait(secs(1));
+        imd.input(event.clone());
+        imd.wait(ms(2_999));
+        imd.is(ConnectionStatus::Connecting);
+        imd.wait(ms(1));
+        imd.is(ConnectionStatus::Suspend);
+        imd.redials();
+        imd.accepts();
+        imd.input(event);
+        imd.wait(secs(3));
+        imd.is(ConnectionStatus::Suspend);
+    }
+}
+
+#[test]
 fn a_quiet_link_is_asked_after_30_s_and_dead_after_43_5() {
     let mut imd = Imd::online();
     imd.pongs = false;

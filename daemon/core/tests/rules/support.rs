@@ -54,6 +54,7 @@ pub(crate) struct Wish {
     limit: Option<Duration>,
     id: Option<String>,
     seen: bool,
+    resumes: bool,
     app_key: Option<&'static str>,
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn with(token: &str) -> Wish {
         limit: None,
         id: None,
         seen: false,
+        resumes: false,
         app_key: None,
     }
 }
@@ -93,6 +95,15 @@ impl Wish {
 
     pub(crate) fn database_opened_seen(self) -> Self {
         Self { seen: true, ..self }
+    }
+
+    /// The library's own, for a connect that had succeeded.
+    pub(crate) fn resumed(self) -> Self {
+        Self {
+            resumes: true,
+            seen: true,
+            ..self
+        }
     }
 
     pub(crate) fn one_call(self, app_key: &'static str) -> Self {
@@ -162,7 +173,8 @@ pub(crate) struct Imd {
 }
 
 impl Imd {
-    /// A daemon on its first day. The App Keys `demo` and `other` have servers.
+    /// A daemon on its first day. The App Keys `demo` and `other` have a server,
+    /// `beside` has one that is away and one on this machine.
     pub(crate) fn new() -> Self {
         Self::with_login(LoginPolicy::One)
     }
@@ -183,6 +195,11 @@ impl Imd {
             let key = AppKey::parse(key).unwrap();
             servers.by_app.insert(key, vec![server("one.example")]);
         }
+        let beside = vec![server("away.example"), server("127.0.0.1")];
+        servers.by_app.insert(AppKey::parse("beside").unwrap(), beside);
+        let key = AppKey::parse("several").unwrap();
+        let several = ["first.example", "second.example", "third.example"];
+        servers.by_app.insert(key, several.map(server).to_vec());
         let config = Config {
             servers,
             device_class: DeviceClass::default(),
@@ -310,6 +327,7 @@ impl Imd {
             user_id: wish.user.map(user),
             time_limit: wish.limit,
             database_opened_seen: wish.seen,
+            resumes: wish.resumes,
         }))
     }
 

@@ -317,6 +317,8 @@ fn every_fault_of_the_way_goes_to_the_loop_under_its_own_code() {
         (FaultKind::BareEof, Code::RC_TCP_DISCONNECTED_NO_RMTP),
         (FaultKind::Io, Code::RC_TCP_DISCONNECTED_NO_RMTP),
         (FaultKind::Protocol, Code::RC_MSG_DATA_INCOMPLETE),
+        (FaultKind::Certificate, Code::IMD_CERTIFICATE),
+        (FaultKind::Tls, Code::IMD_TLS),
     ] {
         let mut imd = dialing();
         imd.fails(kind);

@@ -153,6 +153,48 @@ fn a_connect_that_never_succeeded_is_the_library_s_to_repeat_after_a_restart() {
 }
 
 #[test]
+fn what_had_succeeded_is_taken_up_where_the_connection_is_wanted_or_nothing_is_known() {
+    let resumed = || with("t1").user("alice").id("c1").resumed();
+    let mut imd = Imd::online();
+    imd.restart();
+    assert_eq!(imd.init("chat", "demo"), Ok(()));
+    assert_eq!(imd.connect("chat", resumed()), Ok(()), "it is wanted");
+    assert_eq!(imd.dials(), 1);
+    // It was not to remember.
+    let mut imd = Imd::with_apps();
+    assert_eq!(imd.connect("chat", resumed()), Ok(()));
+    assert_eq!(imd.dials(), 1);
+}
+
+#[test]
+fn what_had_succeeded_is_never_taken_up_against_whoever_has_signed_out_since() {
+    let resumed = || with("t1").user("alice").id("c1").resumed();
+    let ends: [fn(&mut Imd); 3] = [
+        |imd| imd.disconnect("mail"),
+        |imd| imd.logout("mail"),
+        |imd| imd.refuses(im_code(31_009)),
+    ];
+    for end in ends {
+        let mut imd = Imd::online();
+        imd.restart();
+        assert_eq!(imd.init("chat", "demo"), Ok(()));
+        end(&mut imd);
+        assert_eq!(imd.connect("chat", resumed()), Err(Code::RC_CONN_CANCELED));
+        assert!(!imd.wanted());
+        assert_eq!(
+            imd.connect("chat", with("t1").user("alice")),
+            Ok(()),
+            "a new wish"
+        );
+    }
+    // It knew nothing, and was told: there was nothing to remember either.
+    let mut imd = Imd::with_apps();
+    imd.disconnect("mail");
+    assert_eq!(imd.connect("chat", resumed()), Err(Code::RC_CONN_CANCELED));
+    assert_eq!(imd.dials(), 0);
+}
+
+#[test]
 fn a_restarted_daemon_whose_database_fails_leaves_the_wanted_state_for_the_next_start() {
     let mut imd = Imd::online();
     imd.databases_open = false;

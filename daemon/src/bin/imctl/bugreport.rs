@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use imd_client::{Client, Code, Error};
+use imd_client::{Client, Error};
 use serde::Serialize;
 use tokio::process::Command;
 
 use self::mask::Mask;
 use crate::args::Daemon;
-use crate::doctor::{self, run_imd};
+use crate::doctor::{self, Instance, run_imd};
 use crate::output::{Failure, Output, say};
 use crate::{apps, clock, observer, shapes};
 
@@ -63,7 +63,7 @@ pub(crate) async fn write(
         .and_then(|mut file| file.write_all(text.as_bytes()));
     if let Err(error) = written {
         let text = format!("{} cannot be written: {error}", path.display());
-        return Err(Failure::own(Code::IMD_INTERNAL, text));
+        return Err(Failure::Io(text));
     }
     say(&format!(
         "The report is in {}. Read it before you send it.",
@@ -82,16 +82,20 @@ async fn report(daemon: &Daemon) -> String {
     report.section("Doctor", &doctor::findings(daemon).await.join("\n"));
     match &client {
         Ok(client) => of_daemon(&mut report, client).await,
-        Err(why) => report.section(
-            "Daemon",
-            &format!("{why}\nWithout it nobody knows which ids are people's: in the journal they stand as they are."),
-        ),
+        Err(why) => report.section("Daemon", why),
     }
     report.section("Journal", &journal(daemon).await);
-    let people = match client {
+    let mut people = match client {
         Ok(client) => people(&client).await,
         Err(_) => BTreeSet::new(),
     };
+    match people_on_disk(daemon).await {
+        Some(found) => people.extend(found),
+        None => report.section(
+            "Masked",
+            "The program imd does not say which ids stand in its files: those of people may stand here as they are.",
+        ),
+    }
     Mask::new(people).apply(&report.0)
 }
 
@@ -156,6 +160,14 @@ async fn people(client: &Client) -> BTreeSet<String> {
         people.extend(groups.into_iter().map(|group| group.group_id));
     }
     people
+}
+
+/// The ids in the daemon's files, whether it answers or not; `None` where its program cannot read them.
+async fn people_on_disk(daemon: &Daemon) -> Option<BTreeSet<String>> {
+    let run = run_imd(daemon, &["examine", "--ids"]).await.ok()?;
+    let ids = said(&run.stdout);
+    let ids = ids.lines().filter_map(|line| serde_json::from_str(line).ok());
+    run.status.success().then(|| ids.collect())
 }
 
 async fn versions(daemon: &Daemon, client: Option<&Client>) -> String {
@@ -227,10 +239,7 @@ async fn configuration(daemon: &Daemon) -> String {
 }
 
 async fn journal(daemon: &Daemon) -> String {
-    let unit = match &daemon.instance {
-        Some(instance) if instance != "imd" => format!("imd@{instance}.service"),
-        Some(_) | None => "imd.service".to_owned(),
-    };
+    let unit = Instance::of(daemon).unit("service");
     let asked = Command::new("journalctl")
         .args([
             "--user",

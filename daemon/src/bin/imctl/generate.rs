@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use clap::CommandFactory as _;
-use imd_client::Code;
 use tokio::process::Command;
 
 use crate::args::Arguments;
@@ -134,7 +133,7 @@ const PAGES: Pages = Pages {
 /// Writes imctl's own files, and lets imd write its.
 pub(crate) async fn generate(directory: &Path) -> Result<(), Failure> {
     manual::write(directory, Arguments::command(), &PAGES)?;
-    let failed = |text: String| Failure::own(Code::IMD_INTERNAL, text);
+    let failed = Failure::Io;
     let Some(program) = imd_program() else {
         let text = "imd is neither beside imctl nor on the PATH: its own pages are not written";
         return Err(failed(text.to_owned()));

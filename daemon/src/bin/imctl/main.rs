@@ -52,7 +52,10 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
     let Arguments { daemon, command, .. } = arguments;
     match command {
         Command::Status => status::show(&observer(&daemon).await?, output).await,
-        Command::Watch(args::Watch { screen: true }) => screen::show(&observer(&daemon).await?, output).await,
+        Command::Watch(args::Watch { screen: true }) => {
+            let instance = doctor::Instance::of(&daemon);
+            screen::show(&observer(&daemon).await?, &instance, output).await
+        }
         Command::Watch(args::Watch { screen: false }) => {
             watch::watch(&observer(&daemon).await?, output).await
         }

@@ -55,9 +55,11 @@ impl Output {
 
     /// Prints bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.out.write_all(bytes)?;
-        self.out.flush()?;
-        Ok(())
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        written.map_err(|error| match Failure::from(error) {
+            Failure::Io(error) => Failure::Io(format!("standard output cannot be written: {error}")),
+            other @ (Failure::Error(_) | Failure::Own { .. } | Failure::Told(_) | Failure::Closed) => other,
+        })
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -87,6 +89,8 @@ pub(crate) enum Failure {
     Error(Error),
     /// imctl's own.
     Own { code: Code, text: String },
+    /// The system would not: no code of imd's is about that.
+    Io(String),
     /// All has been said on standard output.
     Told(Exit),
     /// Nobody reads standard output any longer, so there is nothing left to do.
@@ -125,6 +129,10 @@ impl Failure {
         let (code, text, action) = match self {
             Self::Error(error) => (error.code(), error.text(), advice(error)),
             Self::Own { code, text } => (*code, text.as_str(), ""),
+            Self::Io(text) => {
+                say(&format!("imctl: {text}"));
+                return ExitCode::from(Exit::Failed as u8);
+            }
             Self::Told(exit) => return ExitCode::from(*exit as u8),
             Self::Closed => return ExitCode::SUCCESS,
         };
@@ -192,7 +200,7 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::Closed;
         }
-        Self::own(Code::IMD_INTERNAL, error.to_string())
+        Self::Io(error.to_string())
     }
 }
 

@@ -17,6 +17,7 @@ use imd_client::{Client, Code, Event, EventKind, Start, Status};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_stream::StreamExt as _;
 
+use crate::doctor::Instance;
 use crate::output::{Failure, Mood, Output, plain};
 use crate::status::mood;
 use crate::{apps, clock, terminal, watch};
@@ -33,10 +34,20 @@ const SECOND: Duration = Duration::from_secs(1);
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l";
 const LEAVE: &str = "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l";
 
-type Asked = Pin<Box<dyn Future<Output = (Vec<App>, Option<(u64, u64)>)>>>;
+type Asked = Pin<Box<dyn Future<Output = Told>>>;
+
+/// What the daemon was asked for.
+#[derive(Default)]
+struct Told {
+    apps: Vec<App>,
+    /// Messages that wait, and their bytes.
+    outbox: Option<(u64, u64)>,
+    /// It is there, and has not answered.
+    hangs: bool,
+}
 
 /// Shows the screen until Ctrl-C, SIGTERM or the terminal's end. A daemon that goes away is waited for.
-pub(crate) async fn show(client: &Client, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn show(client: &Client, instance: &Instance, output: &Output) -> Result<(), Failure> {
     if terminal::size().is_none() || output.is_json() {
         let text = "--screen needs a terminal to draw on; without it, watch prints lines";
         return Err(Failure::own(Code::BIZ_ERROR_INVALID_PARAMETER, text));
@@ -47,7 +58,10 @@ pub(crate) async fn show(client: &Client, output: &Output) -> Result<(), Failure
     let mut asks = tokio::time::interval(ASK);
     asks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut asked: Option<Asked> = None;
-    let mut view = View::default();
+    let mut view = View {
+        imctl: instance.imctl(),
+        ..View::default()
+    };
     let mut screen = Screen::enter()?;
     loop {
         screen.draw(&view, output)?;
@@ -88,10 +102,9 @@ pub(crate) async fn show(client: &Client, output: &Output) -> Result<(), Failure
                 let client = client.clone();
                 asked = Some(Box::pin(async move { ask(&client).await }));
             }
-            (apps, outbox) = answer => {
+            told = answer => {
                 asked = None;
-                view.apps = apps;
-                view.outbox = outbox;
+                view.told = told;
             }
             () = countdown => {}
         }
@@ -99,25 +112,34 @@ pub(crate) async fn show(client: &Client, output: &Output) -> Result<(), Failure
 }
 
 /// The other apps, and what waits to be sent. Without a daemon nobody and nothing is known.
-async fn ask(client: &Client) -> (Vec<App>, Option<(u64, u64)>) {
-    let mut apps = client.apps().await.unwrap_or_default();
+async fn ask(client: &Client) -> Told {
+    let mut apps = match client.apps().await {
+        Ok(apps) => apps,
+        Err(error) => {
+            return Told {
+                hangs: error.code() == Code::IMD_DEADLINE_EXCEEDED,
+                ..Told::default()
+            };
+        }
+    };
     apps.retain(|app| app.instance_id != client.instance_id());
     let outbox = client.list_outbox(1, None).await.ok();
-    (
+    Told {
         apps,
-        outbox.map(|outbox| (outbox.waiting_messages, outbox.waiting_bytes)),
-    )
+        outbox: outbox.map(|outbox| (outbox.waiting_messages, outbox.waiting_bytes)),
+        hangs: false,
+    }
 }
 
 /// What is on the screen.
 #[derive(Default)]
 struct View {
+    /// This program, as a command.
+    imctl: String,
     status: Option<Arc<Status>>,
     /// On the boot clock: when the next attempt is due.
     due: Option<Duration>,
-    apps: Vec<App>,
-    /// Messages that wait, and their bytes.
-    outbox: Option<(u64, u64)>,
+    told: Told,
     /// Newest last.
     events: VecDeque<String>,
 }
@@ -149,8 +171,8 @@ impl View {
     fn lines(&self, rows: usize, output: &Output) -> Vec<String> {
         let mut lines = self.head(output);
         lines.push(String::new());
-        lines.extend(apps::table(&self.apps).lines().map(str::to_owned));
-        let outbox = self.outbox.map_or_else(
+        lines.extend(apps::table(&self.told.apps).lines().map(str::to_owned));
+        let outbox = self.told.outbox.map_or_else(
             || "OUTBOX  -".to_owned(),
             |(messages, bytes)| format!("OUTBOX  {messages} wait, {} KiB", bytes.div_ceil(1024)),
         );
@@ -181,7 +203,16 @@ impl View {
         if !status.server.is_empty() {
             let _ = write!(first, "  {}", plain(&status.server));
         }
-        let mut lines = vec![first, plain(&status.reason)];
+        let mut lines = Vec::new();
+        if self.told.hangs && !status.is_daemon_lost() {
+            // What follows is what it said last.
+            let words = format!(
+                "THE DAEMON DOES NOT ANSWER: it hangs, or is stopped; {} doctor says more. Last it said:",
+                self.imctl
+            );
+            lines.push(output.paint(Mood::Bad, &words));
+        }
+        lines.extend([first, plain(&status.reason)]);
         if let Some(seconds) = self.seconds_left() {
             let words = format!("attempt {} in {seconds} s", status.attempt.saturating_add(1));
             lines.push(output.paint(Mood::Waiting, &words));

@@ -31,6 +31,8 @@ struct Claims<'a> {
 
 /// Makes a token and prints it.
 pub(crate) fn mint(token: &Token, output: &mut Output) -> Result<(), Failure> {
+    check_app_key(&token.app_key)?;
+    check_user(&token.user)?;
     let secret = secret::read(&token.secret_file, Code::BIZ_ERROR_INVALID_PARAMETER)?;
     let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let iat = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -49,6 +51,26 @@ pub(crate) fn mint(token: &Token, output: &mut Output) -> Result<(), Failure> {
         expire_time: clock::rfc3339(unix(claims.exp)),
     };
     output.print(&minted, |_| (*signed).clone())
+}
+
+/// A daemon would refuse it, and a broker may let in whoever has such a token.
+fn check_app_key(app_key: &str) -> Result<(), Failure> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if matches!(app_key.len(), 1..=64) && app_key.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    let text = "the App Key is not 1 to 64 characters of A-Z a-z 0-9 _ -";
+    Err(Failure::own(Code::INVALID_APP_KEY, text))
+}
+
+fn check_user(user: &str) -> Result<(), Failure> {
+    let is_allowed = |letter: char| !letter.is_control() && !matches!(letter, '/' | '+' | '#');
+    let is_name = matches!(user.len(), 1..=64) && !matches!(user, "." | "..");
+    if is_name && user.chars().all(is_allowed) {
+        return Ok(());
+    }
+    let text = "the user id is not 1 to 64 bytes without / + # and control characters, or is . or ..";
+    Err(Failure::own(Code::INVALID_PARAMETER_USER_ID, text))
 }
 
 fn unix(seconds: i64) -> SystemTime {
@@ -90,6 +112,22 @@ mod tests {
         };
         let token = sign(&claims, b"secret").ok().unwrap();
         assert_eq!(*token, EXPECTED);
+    }
+
+    #[test]
+    fn a_token_is_made_for_an_app_key_and_a_user_that_a_daemon_takes() {
+        for app_key in ["demo", "A_z-9", &"k".repeat(64)] {
+            assert!(check_app_key(app_key).is_ok(), "{app_key}");
+        }
+        for app_key in ["", "a/b", "a b", "café", &"k".repeat(65)] {
+            assert!(check_app_key(app_key).is_err(), "{app_key}");
+        }
+        for user in ["alice", "王芳", "a.b", &"u".repeat(64)] {
+            assert!(check_user(user).is_ok(), "{user}");
+        }
+        for user in ["", ".", "..", "a/b", "+", "#", "a\0", &"王".repeat(22)] {
+            assert!(check_user(user).is_err(), "{user}");
+        }
     }
 
     const EXPECTED: &str = concat!(

@@ -128,6 +128,7 @@ impl<V: Vault> Driver<V> {
                     {
                         tell_outbox(outbox, &mut up.session, &event);
                     }
+                    let event = self.surroundings.explained(event);
                     self.core.handle(now, Input::Link { epoch, event });
                 }
                 Told::Delivered(delivery) => self.inbox.push(epoch, delivery),
@@ -267,7 +268,8 @@ fn tell_outbox<V: Vault>(outbox: &mut Outbox<V>, session: &mut Session, event: &
         LinkEvent::LoggedIn => outbox.logged_in(session),
         LinkEvent::ServerDisconnect(words) => outbox.closed_by_server(Some(words.reason)),
         LinkEvent::Failed(fault) if fault.kind == FaultKind::BareEof => outbox.closed_by_server(None),
-        LinkEvent::Failed(_)
+        LinkEvent::Reached { .. }
+        | LinkEvent::Failed(_)
         | LinkEvent::Refused(_)
         | LinkEvent::LoginRefused { .. }
         | LinkEvent::GroupRefused { .. }

@@ -19,6 +19,7 @@ use crate::link::bytes_of::{self, Sent};
 use crate::link::fake_vault::FakeVault;
 use crate::link::handle::Handle;
 use crate::link::scripted::{Script, soon};
+use crate::system_bus::News;
 
 /// A running driver with all that is around it.
 struct Rig {
@@ -64,6 +65,11 @@ async fn status(hub: &Hub, wanted: ConnectionStatus) -> String {
     soon(wanted.name(), waiting).await.unwrap().status.reason.clone()
 }
 
+/// A network of which nothing is known, on a machine of which nothing is heard.
+fn surroundings() -> Surroundings {
+    Surroundings::new(watch::channel(View::unknown()).1, News::none())
+}
+
 /// A driver for this server.
 fn start(
     server: Server,
@@ -89,7 +95,17 @@ fn start(
     });
     let hub = Arc::new(Hub::default());
     let (handle, commands) = Handle::new();
-    let driver = Driver::new(core, vault.clone(), Arc::clone(&hub), device, commands).unwrap();
+    let transports = Arc::default();
+    let driver = Driver::new(
+        core,
+        vault.clone(),
+        Arc::clone(&hub),
+        device,
+        transports,
+        commands,
+        surroundings(),
+    )
+    .unwrap();
     (handle, hub, tokio::spawn(driver.run(remembered)))
 }
 
@@ -116,6 +132,7 @@ fn request(connect_id: &str) -> ConnectRequest {
         user_id: Some(UserId::parse("alice").unwrap()),
         time_limit: None,
         database_opened_seen: false,
+        resumes: false,
     }
 }
 

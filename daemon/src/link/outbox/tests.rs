@@ -32,12 +32,14 @@ fn now() -> Now {
 fn session(present: bool, properties: &[Vec<u8>]) -> Session {
     let dial = Dial {
         epoch: Epoch(1),
+        app_key: account().app_key,
         server: Server {
             transport: Transport::Tcp,
             host: "127.0.0.1".into(),
             port: 1883,
             path: "".into(),
         },
+        others: Vec::new(),
         protocol: Protocol::V5,
         client_id: "desktop:K:alice".to_owned(),
         identity: Identity::Known(account()),

@@ -30,12 +30,14 @@ fn now(seconds: u64) -> Now {
 fn dial(protocol: Protocol) -> Dial {
     Dial {
         epoch: Epoch(1),
+        app_key: AppKey::parse("K").unwrap(),
         server: Server {
             transport: Transport::Tcp,
             host: "127.0.0.1".into(),
             port: 1883,
             path: "".into(),
         },
+        others: Vec::new(),
         protocol,
         client_id: "desktop:K:alice".to_owned(),
         identity: Identity::Known(Account {

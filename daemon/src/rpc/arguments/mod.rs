@@ -63,6 +63,7 @@ pub(super) struct ConnectArguments {
     pub(super) app_key: Option<AppKey>,
     pub(super) time_limit: Option<Duration>,
     pub(super) database_opened_seen: bool,
+    pub(super) resumes: bool,
 }
 
 impl TryFrom<v1::ConnectRequest> for ConnectArguments {
@@ -85,6 +86,7 @@ impl TryFrom<v1::ConnectRequest> for ConnectArguments {
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
             database_opened_seen: request.database_opened_seen,
+            resumes: request.resumes,
         })
     }
 }

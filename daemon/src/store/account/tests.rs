@@ -29,7 +29,12 @@ impl Place {
     }
 
     fn try_open(&self) -> Result<(Account, OpenedAccount), OpenError> {
-        Account::open(&self.accounts(), &key(), Thoroughness::Cheap)
+        Account::open(
+            &self.accounts(),
+            &key(),
+            Thoroughness::Cheap,
+            &Progress::default(),
+        )
     }
 
     #[track_caller]
@@ -280,7 +285,13 @@ fn a_suspect_database_is_read_to_its_end() {
         (None, epoch.as_str()),
         "a cheap look does not see it"
     );
-    let (_, opened) = Account::open(&place.accounts(), &key(), Thoroughness::Everything).unwrap();
+    let (_, opened) = Account::open(
+        &place.accounts(),
+        &key(),
+        Thoroughness::Everything,
+        &Progress::default(),
+    )
+    .unwrap();
     assert!(opened.note.is_some());
     assert_ne!(opened.epoch, epoch);
 }

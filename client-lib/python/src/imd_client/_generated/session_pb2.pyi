@@ -90,20 +90,22 @@ class InitResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("token", "time_limit_seconds", "user_id", "connect_id", "app_key", "database_opened_seen")
+    __slots__ = ("token", "time_limit_seconds", "user_id", "connect_id", "app_key", "database_opened_seen", "resumes")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     TIME_LIMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CONNECT_ID_FIELD_NUMBER: _ClassVar[int]
     APP_KEY_FIELD_NUMBER: _ClassVar[int]
     DATABASE_OPENED_SEEN_FIELD_NUMBER: _ClassVar[int]
+    RESUMES_FIELD_NUMBER: _ClassVar[int]
     token: str
     time_limit_seconds: int
     user_id: str
     connect_id: str
     app_key: str
     database_opened_seen: bool
-    def __init__(self, token: _Optional[str] = ..., time_limit_seconds: _Optional[int] = ..., user_id: _Optional[str] = ..., connect_id: _Optional[str] = ..., app_key: _Optional[str] = ..., database_opened_seen: bool = ...) -> None: ...
+    resumes: bool
+    def __init__(self, token: _Optional[str] = ..., time_limit_seconds: _Optional[int] = ..., user_id: _Optional[str] = ..., connect_id: _Optional[str] = ..., app_key: _Optional[str] = ..., database_opened_seen: bool = ..., resumes: bool = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
     __slots__ = ("database_opened", "success", "error")

@@ -8,7 +8,7 @@ use std::time::Duration;
 use imd_client::{Code, Error};
 use tokio::net::UnixStream;
 
-use super::failed;
+use super::{Instance, failed};
 use crate::shapes::Check;
 
 /// A socket whose queue is full lets nobody in.
@@ -41,21 +41,20 @@ pub(super) async fn of(path: &Path) -> Answer {
     }
 }
 
-const START: &str = "Start it: systemctl --user start imd.socket imd.service, or in a terminal: imd";
-
 impl Answer {
     /// No daemon was asked.
-    pub(super) fn nobody(&self, path: Option<&Path>) -> Check {
+    pub(super) fn nobody(&self, path: Option<&Path>, instance: &Instance) -> Check {
         let name = "daemon";
+        let start = instance.start();
         let path = path.map_or_else(|| "the socket".to_owned(), |path| path.display().to_string());
         match self {
-            Self::Nobody => failed(name, format!("no daemon: {path} is not there"), START),
+            Self::Nobody => failed(name, format!("no daemon: {path} is not there"), start),
             Self::Stale => {
                 let text = format!("no daemon: {path} is stale, left by one that was killed");
                 failed(
                     name,
                     text,
-                    format!("{START}. It removes the stale socket itself."),
+                    format!("{start}. It removes the stale socket itself."),
                 )
             }
             Self::Refused(error) => {

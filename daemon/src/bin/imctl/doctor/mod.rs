@@ -2,6 +2,7 @@
 //! its program finds in its files.
 
 mod answer;
+mod instance;
 mod program;
 mod socket;
 mod system;
@@ -15,6 +16,7 @@ use crate::output::{Exit, Failure, Mood, Output};
 use crate::shapes::{Check, verdict};
 use crate::{for_daemon, progress};
 
+pub(crate) use self::instance::Instance;
 pub(crate) use self::program::{imd_program, run_imd};
 
 /// Looks at everything, and prints each finding as it comes.
@@ -51,10 +53,11 @@ async fn look(
     mut tell: impl AsyncFnMut(Check) -> Result<(), Failure>,
 ) -> Result<Option<Exit>, Failure> {
     let builder = for_daemon(Client::observer(), daemon);
+    let instance = Instance::of(daemon);
     let path = match builder.socket_path() {
         Ok(path) => {
             tell(ok("socket.path", path.display().to_string())).await?;
-            for check in socket::checks(&path) {
+            for check in socket::checks(&path, &instance) {
                 tell(check).await?;
             }
             Some(path)
@@ -64,7 +67,7 @@ async fn look(
             None
         }
     };
-    tell(program::config(daemon).await).await?;
+    tell(program::config(daemon, &instance).await).await?;
     let answer = match &path {
         Some(path) => answer::of(path).await,
         None => Answer::Nobody,
@@ -88,7 +91,7 @@ async fn look(
             Answer::Nobody | Answer::Stale | Answer::Full | Answer::Refused(_) => None,
         },
     };
-    for check in system::checks(daemon, running).await {
+    for check in system::checks(&instance, running).await {
         tell(check).await?;
     }
     let (client, version) = match asked {
@@ -99,11 +102,11 @@ async fn look(
             return without_daemon(daemon, exit, tell).await;
         }
         None => {
-            tell(answer.nobody(path.as_deref())).await?;
+            tell(answer.nobody(path.as_deref(), &instance)).await?;
             return without_daemon(daemon, Exit::NoDaemon, tell).await;
         }
     };
-    tell(versions(&version)).await?;
+    tell(versions(&version, &instance)).await?;
     for finding in progress::during(&client, client.diagnose(broker)).await? {
         tell(finding.into()).await?;
     }
@@ -164,10 +167,13 @@ fn failed(name: &str, text: impl Into<String>, mend: impl Into<String>) -> Check
 }
 
 /// Whether the daemon is of this imctl's version, and of the program that is installed.
-fn versions(daemon: &Version) -> Check {
+fn versions(daemon: &Version, instance: &Instance) -> Check {
     let name = "daemon.version";
     let ours = env!("CARGO_PKG_VERSION");
-    let restart = "Start the daemon again after an update: systemctl --user restart imd; the apps bind again by themselves.";
+    let restart = format!(
+        "Start the daemon again after an update: systemctl --user restart {}; the apps bind again by themselves.",
+        instance.unit("service")
+    );
     if daemon.version != ours {
         let text = format!("the daemon is imd {}, this is imctl {ours}", daemon.version);
         return check(name, Verdict::Warning, text, restart);

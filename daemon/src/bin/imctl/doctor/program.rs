@@ -9,7 +9,7 @@ use imd_client::admin::Verdict;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::{check, failed, ok};
+use super::{Instance, check, failed, ok};
 use crate::args::Daemon;
 use crate::shapes::Check;
 
@@ -17,8 +17,8 @@ use crate::shapes::Check;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Lets the daemon's own program read the configuration.
-pub(super) async fn config(daemon: &Daemon) -> Check {
-    let name = "config";
+pub(super) async fn config(daemon: &Daemon, instance: &Instance) -> Check {
+    let name = "config.file";
     let run = match run_imd(daemon, &["--check-config"]).await {
         Ok(run) => run,
         Err(NotRun::NoProgram) => return check(name, Verdict::Skipped, NO_PROGRAM, ""),
@@ -35,7 +35,11 @@ pub(super) async fn config(daemon: &Daemon) -> Check {
         ok(name, lines.next().unwrap_or_else(|| "it can be read".to_owned()))
     } else {
         let all = lines.collect::<Vec<_>>().join("; ");
-        failed(name, all, "Correct the file; `imd --check-config` tries it.")
+        failed(
+            name,
+            all,
+            format!("Correct the file; `{} --check-config` tries it.", instance.imd()),
+        )
     }
 }
 

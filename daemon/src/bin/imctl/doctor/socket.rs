@@ -7,14 +7,15 @@ use std::path::Path;
 
 use imd_client::admin::Verdict;
 
-use super::{check, failed, ok};
+use super::{Instance, check, failed, ok};
 use crate::shapes::Check;
 
 /// The socket and its directory: there, ours, and closed to everybody else.
-pub(super) fn checks(path: &Path) -> Vec<Check> {
+pub(super) fn checks(path: &Path, instance: &Instance) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(directory) = path.parent() {
-        checks.push(private("socket.directory", directory, fs::metadata(directory)));
+        let metadata = fs::metadata(directory);
+        checks.push(private("socket.directory", directory, metadata, instance));
     }
     let name = "socket.file";
     checks.push(match fs::symlink_metadata(path) {
@@ -23,18 +24,19 @@ pub(super) fn checks(path: &Path) -> Vec<Check> {
             format!("{} is no socket", path.display()),
             "Move it away, and start the daemon.",
         ),
-        metadata => private(name, path, metadata),
+        metadata => private(name, path, metadata, instance),
     });
     checks
 }
 
-fn private(name: &str, path: &Path, metadata: io::Result<Metadata>) -> Check {
+fn private(name: &str, path: &Path, metadata: io::Result<Metadata>, instance: &Instance) -> Check {
     let shown = path.display();
     let metadata = match metadata {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{shown} is not there: no daemon has made it");
-            return check(name, Verdict::Skipped, text, "Start the daemon: imd");
+            let mend = format!("Start the daemon: {}", instance.imd());
+            return check(name, Verdict::Skipped, text, mend);
         }
         Err(error) => return failed(name, format!("{shown}: {error}"), "Correct its permissions."),
     };
@@ -60,6 +62,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::args::Daemon;
 
     #[test]
     fn a_socket_that_others_can_reach_is_found() {
@@ -90,6 +93,13 @@ mod tests {
     }
 
     fn verdicts(path: &Path) -> Vec<Verdict> {
-        checks(path).into_iter().map(|check| check.verdict).collect()
+        let instance = Instance::of(&Daemon {
+            socket: None,
+            instance: None,
+        });
+        checks(path, &instance)
+            .into_iter()
+            .map(|check| check.verdict)
+            .collect()
     }
 }

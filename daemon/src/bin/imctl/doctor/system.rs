@@ -10,34 +10,23 @@ use std::time::Duration;
 use imd_client::admin::Verdict;
 use tokio::process::Command;
 
-use super::{check, ok};
-use crate::args::Daemon;
+use super::{Instance, check, ok};
 use crate::shapes::Check;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// `running`: the daemon that answered.
-pub(super) async fn checks(daemon: &Daemon, running: Option<i32>) -> Vec<Check> {
-    let instance = instance(daemon);
-    let mut checks = vec![daemons(&instance, running, &processes(Path::new("/proc")))];
+pub(super) async fn checks(instance: &Instance, running: Option<i32>) -> Vec<Check> {
+    let mut checks = vec![daemons(instance.name(), running, &processes(Path::new("/proc")))];
     let root = Path::new("/");
     if has_systemd(root) {
-        checks.push(units(&instance).await);
+        checks.push(units(instance).await);
         checks.push(linger(root, &env::var("USER").unwrap_or_default()));
     } else {
         let text = "systemd does not run here: whoever starts imd has to start it again as well";
         checks.push(check("systemd", Verdict::Skipped, text, ""));
     }
     checks
-}
-
-fn instance(daemon: &Daemon) -> String {
-    let set = env::var("IMD_INSTANCE").ok().filter(|name| !name.is_empty());
-    daemon
-        .instance
-        .clone()
-        .or(set)
-        .unwrap_or_else(|| "imd".to_owned())
 }
 
 /// A process of ours that is an imd.
@@ -121,15 +110,8 @@ fn has_systemd(root: &Path) -> bool {
 
 /// Whether both units start by themselves: without the service nothing reconnects after login, without the
 /// socket calls fail while the daemon restarts.
-async fn units(instance: &str) -> Check {
-    let units = if instance == "imd" {
-        ["imd.service".to_owned(), "imd.socket".to_owned()]
-    } else {
-        [
-            format!("imd@{instance}.service"),
-            format!("imd@{instance}.socket"),
-        ]
-    };
+async fn units(instance: &Instance) -> Check {
+    let units = ["service", "socket"].map(|kind| instance.unit(kind));
     let asked = Command::new("systemctl")
         .args(["--user", "is-enabled"])
         .args(&units)

@@ -1,5 +1,6 @@
 //! A stretch of time as one row of letters: what the connection was in each slice of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use imd_client::ConnectionStatus;
@@ -90,6 +91,24 @@ pub(super) struct Since {
 
 /// The states one after the other.
 pub(super) fn states(timeline: &Timeline) -> Vec<Since> {
+    in_order(of_runs(timeline))
+}
+
+/// A state that claims a later time than the next was told by a clock that ran ahead: it was before the next.
+fn in_order(mut states: Vec<Since>) -> Vec<Since> {
+    let mut next = None;
+    for since in states.iter_mut().rev() {
+        since.at = next.map_or(since.at, |next| since.at.min(next));
+        next = Some(since.at);
+    }
+    states
+}
+
+fn of_runs(timeline: &Timeline) -> Vec<Since> {
+    let mut by_run: BTreeMap<&str, Vec<&StatusChange>> = BTreeMap::new();
+    for change in &timeline.changes {
+        by_run.entry(&change.run_id).or_default().push(change);
+    }
     let mut states = Vec::new();
     for (index, run) in timeline.runs.iter().enumerate() {
         if let Some(at) = run.started {
@@ -98,11 +117,8 @@ pub(super) fn states(timeline: &Timeline) -> Vec<Since> {
                 state: State::Off,
             });
         }
-        let changes = timeline
-            .changes
-            .iter()
-            .filter(|change| change.run_id == run.run_id);
-        states.extend(changes.filter_map(since));
+        let changes = by_run.get(run.run_id.as_str()).into_iter().flatten();
+        states.extend(changes.filter_map(|change| since(change)));
         let is_last = index + 1 == timeline.runs.len();
         match (run.ended, states.last()) {
             (Some(at), _) => states.push(Since {
@@ -200,6 +216,14 @@ mod tests {
         assert_eq!(drawn(&[(20, State::Connected)]), "  ========");
         assert_eq!(drawn(&[(0, State::Connected), (50, State::Down)]), "=====_____");
         assert_eq!(drawn(&[(0, State::Off), (5, State::Connected)]), ".=========");
+    }
+
+    #[test]
+    fn a_clock_that_ran_ahead_hides_nothing_of_what_came_after() {
+        let told = states(&[(10, State::Off), (900, State::Connected), (50, State::Down)]);
+        let row = row(&in_order(told), at(0), Duration::from_secs(100), 10);
+        let drawn: String = row.into_iter().map(State::letter).collect();
+        assert_eq!(drawn, " ...._____");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-pub(super) struct Prompt(pub(super) TcpStream);
+pub(crate) struct Prompt(pub(super) TcpStream);
 
 impl AsyncRead for Prompt {
     fn poll_read(

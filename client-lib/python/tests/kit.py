@@ -20,7 +20,8 @@ from imd_client import Client, ConnectionStatus, Status
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PROGRAMS = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"), "debug")
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+PROGRAMS = Path(os.environ.get("IMD_PROGRAMS", TARGET / "debug"))
 MOSQUITTO = REPOSITORY / "tests" / "mosquitto"
 
 APP_KEY = "demo"

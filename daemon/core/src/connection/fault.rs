@@ -6,7 +6,7 @@ use imd_proto::code::Code;
 
 use super::Core;
 use super::backoff::{LENIENCY, LONGEST, STABLE};
-use super::link::{Link, Wait, held};
+use super::link::{Link, Purpose, Wait, held};
 use super::target::{Redirect, Want};
 use super::verdict::{Packet, Verdict, fault_code, judge, words_text};
 use crate::io::{Fault, FaultKind, HangUp, Protocol, Refusal, ServerWords};
@@ -25,6 +25,10 @@ const LONGEST_HINT: Duration = Duration::from_secs(3600);
 
 /// So many short lives in a row are a fight.
 const SHORT_LIVES: u32 = 3;
+
+/// So many closes in a row on the CONNECT, without a word, may be a server's way to say that it does not know
+/// this version of MQTT.
+const SILENT_CLOSES: u32 = 2;
 
 /// What made an attempt or a link fail, on its way through the one door.
 pub(super) struct Failure {
@@ -54,6 +58,11 @@ impl Core {
         }
         self.note_life(now, None);
         self.link = Link::Idle;
+        if verdict != Verdict::OtherProtocol
+            && let Want::On(target) = &mut self.want
+        {
+            target.spoken = true;
+        }
         self.carry_out(now, verdict, text);
     }
 
@@ -120,10 +129,21 @@ impl Core {
 
     fn other_protocol(&mut self, now: Now, text: String) {
         let Want::On(target) = &mut self.want else { return };
+        let spoken = std::mem::replace(&mut target.spoken, true);
         match target.protocol {
             Protocol::V5 => {
                 target.protocol = Protocol::V311;
                 self.dial(now);
+            }
+            Protocol::V311 if !spoken => {
+                // It was tried because the server had said nothing. It does speak, and 5 alone.
+                target.protocol = Protocol::V5;
+                let failure = Failure {
+                    code: Code::RC_CONN_PROTO_VERSION_ERROR,
+                    text,
+                    wait: FailureWait::Table,
+                };
+                self.fail(now, failure);
             }
             Protocol::V311 => {
                 self.end(&Refusal {
@@ -217,6 +237,13 @@ impl Core {
 
     pub(super) fn link_failed(&mut self, now: Now, fault: Fault) {
         let answered = self.link.session().is_some();
+        if let Link::Dialing {
+            purpose: Purpose::Login,
+            ..
+        } = self.link
+        {
+            self.closed_on_connect(fault.kind);
+        }
         self.note_life(now, Some(fault.kind));
         self.link = Link::Idle;
         let code = fault_code(fault.kind, answered);
@@ -242,6 +269,34 @@ impl Core {
                 wait: FailureWait::Table,
             },
         );
+    }
+
+    /// A link has failed before the CONNACK. Some servers (RabbitMQ 3.10) close on the CONNECT of a version they do
+    /// not know, where MQTT wants a refusal; so does a server that is starting, and neither says which it is. So the
+    /// other version is tried in turn, until one is answered.
+    fn closed_on_connect(&mut self, kind: FaultKind) {
+        let Want::On(target) = &mut self.want else { return };
+        if target.spoken {
+            return;
+        }
+        target.silent_closes = match kind {
+            FaultKind::BareEof => target.silent_closes.saturating_add(1),
+            FaultKind::NameNotResolved
+            | FaultKind::ConnectionRefused
+            | FaultKind::Unreachable
+            | FaultKind::Io
+            | FaultKind::Protocol
+            | FaultKind::Proxy
+            | FaultKind::Certificate
+            | FaultKind::Tls => 0,
+        };
+        if target.silent_closes >= SILENT_CLOSES {
+            target.silent_closes = 0;
+            target.protocol = match target.protocol {
+                Protocol::V5 => Protocol::V311,
+                Protocol::V311 => Protocol::V5,
+            };
+        }
     }
 
     /// A deadline has passed: the link is dead.

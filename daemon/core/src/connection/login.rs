@@ -73,6 +73,9 @@ impl Core {
         let Link::Dialing { epoch, purpose, .. } = self.link else {
             return;
         };
+        if let Want::On(target) = &mut self.want {
+            target.spoken = true;
+        }
         if let Some(code) = accepted.im_code.filter(|code| code.is_terminal()) {
             let said = accepted
                 .reason_string

@@ -70,6 +70,10 @@ pub(crate) struct Target {
     pub(crate) attempt: u32,
     pub(crate) last_code: Option<Code>,
     pub(crate) protocol: Protocol,
+    /// A server has answered a CONNECT in this version of MQTT: it stays.
+    pub(crate) spoken: bool,
+    /// How often in a row a server has closed on a CONNECT without a word.
+    pub(crate) silent_closes: u32,
     /// Which of the configured servers is next: the same, until it fails before the login is through.
     pub(crate) next_server: usize,
     /// The link that is up, or went last, had got through the login.
@@ -99,6 +103,8 @@ impl Target {
             attempt: 0,
             last_code: None,
             protocol: Protocol::V5,
+            spoken: false,
+            silent_closes: 0,
             next_server: 0,
             reached: false,
             redirect: None,

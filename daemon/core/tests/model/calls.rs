@@ -208,6 +208,8 @@ impl Model {
                     tokens: vec![brought],
                     referred: None,
                     older_protocol: false,
+                    spoken: false,
+                    silent_closes: 0,
                     redirected: false,
                     refusals: (0, 0),
                 });
@@ -299,6 +301,8 @@ impl Model {
                 }],
                 referred: None,
                 older_protocol: false,
+                spoken: false,
+                silent_closes: 0,
                 redirected: false,
                 refusals: (0, 0),
             });

@@ -348,8 +348,8 @@ impl Model {
             "others are dialled beside the one that was referred to"
         );
         ensure!(
-            dial.protocol == Protocol::V5 || hold.older_protocol,
-            "3.1.1 before the server refused MQTT 5"
+            (dial.protocol == Protocol::V311) == hold.older_protocol,
+            "3.1.1 before the server refused MQTT 5, or closed on it twice, or 5 after that"
         );
         ensure!(dial.keep_alive == self.config.keep_alive, "not our keep-alive");
         let usable = |brought: &&Brought| brought.token == dial.token && !brought.refused;

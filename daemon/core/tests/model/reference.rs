@@ -73,6 +73,10 @@ pub(crate) struct Hold {
     pub(crate) referred: Option<Server>,
     /// A server said that it does not speak MQTT 5.
     pub(crate) older_protocol: bool,
+    /// A server has answered a CONNECT, so that what is spoken is known.
+    pub(crate) spoken: bool,
+    /// Closes on a CONNECT, without a word, in a row and in one version.
+    pub(crate) silent_closes: u32,
     pub(crate) redirected: bool,
     /// Lenient tries since a CONNACK took a token: at least, at most.
     pub(crate) refusals: (usize, usize),

@@ -22,11 +22,14 @@ pub(crate) enum Verdict {
     Nameless,
     /// Try 3.1.1, at once.
     OlderProtocol,
+    /// 3.1.1 was tried because the server had said nothing; it speaks 5 alone.
+    NewerProtocol,
     /// Go there, at once.
     Elsewhere(Server),
 }
 
-pub(crate) fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Verdict {
+/// `spoken`: a CONNECT had been answered before.
+pub(crate) fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime, spoken: bool) -> Verdict {
     if let Some(verdict) = words.im_code.and_then(of_im_code) {
         return verdict;
     }
@@ -35,6 +38,7 @@ pub(crate) fn of_connack(words: &ServerWords, dial: &Dial, now: UnixTime) -> Ver
         0x84 => match dial.protocol {
             Protocol::V5 if dial.identity == Identity::Discover => Verdict::Nameless,
             Protocol::V5 => Verdict::OlderProtocol,
+            Protocol::V311 if !spoken => Verdict::NewerProtocol,
             Protocol::V311 => Verdict::End {
                 codes: also(Code::RC_CONN_PROTO_VERSION_ERROR),
             },

@@ -56,7 +56,8 @@ impl Model {
             LinkEvent::Accepted(accepted) => self.accepted(accepted),
             LinkEvent::Refused(words) => {
                 let Some(link) = self.link.as_ref() else { return };
-                let verdict = verdict::of_connack(words, &link.dial, self.now.unix);
+                let spoken = self.hold.as_ref().is_some_and(|hold| hold.spoken);
+                let verdict = verdict::of_connack(words, &link.dial, self.now.unix, spoken);
                 self.judged(verdict, true);
             }
             LinkEvent::ServerDisconnect(words) => {
@@ -122,6 +123,9 @@ impl Model {
         let ours = self.config.keep_alive;
         let theirs = accepted.keep_alive.filter(|theirs| !theirs.is_zero());
         let keep_alive = theirs.map_or(ours, |theirs| theirs.min(ours));
+        if let Some(hold) = self.hold.as_mut() {
+            hold.spoken = true;
+        }
         let Some(link) = self.link.as_mut() else { return };
         link.enters(Stage::LoggingIn {
             up: Up::new(now, keep_alive),
@@ -213,6 +217,7 @@ impl Model {
     }
 
     pub(crate) fn failed(&mut self, fault: &Fault) {
+        self.closed_on_connect(fault.kind);
         if fault.kind == FaultKind::Proxy {
             let first = self.hold.as_ref().is_some_and(|hold| !hold.succeeded);
             let account = self.account();
@@ -238,8 +243,31 @@ impl Model {
         self.link = None;
     }
 
+    /// Two closes without a word, and the other version of MQTT is tried, until one is answered.
+    fn closed_on_connect(&mut self, kind: FaultKind) {
+        let Some(link) = self.link.as_ref() else { return };
+        let dialing = matches!(link.stage, Stage::Dialing { .. }) && !link.wipe;
+        let named = matches!(link.dial.identity, Identity::Known(_));
+        let Some(hold) = self.hold.as_mut() else { return };
+        if !dialing || !named || hold.spoken {
+            return;
+        }
+        if kind == FaultKind::BareEof {
+            hold.silent_closes += 1;
+        } else {
+            hold.silent_closes = 0;
+        }
+        if hold.silent_closes == 2 {
+            hold.silent_closes = 0;
+            hold.older_protocol = !hold.older_protocol;
+        }
+    }
+
     /// The server has spoken. `closed`: and closed the link.
     pub(crate) fn judged(&mut self, verdict: Verdict, closed: bool) {
+        if closed && let Some(hold) = self.hold.as_mut() {
+            hold.spoken = true;
+        }
         match verdict {
             Verdict::Token { code, by_table } => {
                 let connack = self
@@ -269,6 +297,13 @@ impl Model {
                 if let Some(hold) = self.hold.as_mut() {
                     hold.older_protocol = true;
                 }
+                self.link = None;
+            }
+            Verdict::NewerProtocol => {
+                if let Some(hold) = self.hold.as_mut() {
+                    hold.older_protocol = false;
+                }
+                self.lost(Span::at(self.now.boot), false);
                 self.link = None;
             }
             Verdict::OlderProtocol => {

@@ -47,6 +47,62 @@ fn a_server_without_mqtt_5_is_asked_in_3_1_1_once_and_at_once() {
 }
 
 #[test]
+fn a_server_that_closes_on_mqtt_5_twice_without_a_word_is_asked_in_3_1_1() {
+    let mut imd = dialing();
+    for _ in 1..=2 {
+        assert_eq!(imd.dialed().protocol, Protocol::V5);
+        imd.fails(FaultKind::BareEof);
+        imd.redials();
+    }
+    assert_eq!(imd.dialed().protocol, Protocol::V311);
+    imd.comes_up();
+    for _ in 1..=2 {
+        imd.fails(FaultKind::Io);
+        imd.redials();
+        assert_eq!(imd.dialed().protocol, Protocol::V311, "it has answered in 3.1.1");
+        imd.fails(FaultKind::BareEof);
+        imd.redials();
+        assert_eq!(imd.dialed().protocol, Protocol::V311);
+        imd.comes_up();
+    }
+}
+
+#[test]
+fn a_server_that_answers_neither_version_is_asked_in_both_in_turn() {
+    let mut imd = dialing();
+    let mut asked = Vec::new();
+    for _ in 1..=6 {
+        asked.push(imd.dialed().protocol);
+        imd.fails(FaultKind::BareEof);
+        imd.redials();
+    }
+    let (newer, older) = (Protocol::V5, Protocol::V311);
+    assert_eq!(asked, [newer, newer, older, older, newer, newer]);
+}
+
+#[test]
+fn a_server_that_had_spoken_mqtt_5_is_never_asked_in_3_1_1_for_closing() {
+    let mut imd = Imd::online();
+    for _ in 1..=4 {
+        imd.fails(FaultKind::BareEof);
+        imd.redials();
+        assert_eq!(imd.dialed().protocol, Protocol::V5);
+    }
+}
+
+#[test]
+fn a_server_that_refuses_3_1_1_after_it_closed_on_mqtt_5_is_asked_in_5_again() {
+    let mut imd = dialing();
+    for _ in 1..=2 {
+        imd.fails(FaultKind::BareEof);
+        imd.redials();
+    }
+    imd.refuses(words(0x84));
+    loops_with(&mut imd, Code::RC_CONN_PROTO_VERSION_ERROR);
+    assert_eq!(imd.dialed().protocol, Protocol::V5);
+}
+
+#[test]
 fn a_refused_client_id_is_31002() {
     let mut imd = dialing();
     imd.refuses(words(0x85));

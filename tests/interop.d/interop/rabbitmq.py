@@ -11,6 +11,8 @@ from kit import free_port, program
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's own script beside it changes to the user rabbitmq."""
 
+STARTED = "Server startup complete"
+
 
 class RabbitMq(Broker):
     """Users, permissions and topic permissions come from a file of definitions."""
@@ -42,6 +44,15 @@ class RabbitMq(Broker):
             "RABBITMQ_LOGS": "-",
             "LANG": "C.UTF-8",
         }
+
+    def start(self) -> None:
+        """It takes connections some seconds before it answers one."""
+        self._starts = self.log().count(STARTED)
+        super().start()
+
+    def is_ready(self) -> bool:
+        """When it says so."""
+        return self.log().count(STARTED) > self._starts
 
     def commands(self) -> list[list[str]]:
         """The port mapper, which the node would else start for all to keep."""

@@ -22,6 +22,8 @@ pub(super) const BLAMED: u8 = 3;
 
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 const NOT_AUTHORIZED: u8 = 0x87;
+/// What ejabberd says where its access rules refuse.
+const TOPIC_NAME_INVALID: u8 = 0x90;
 const PACKET_TOO_LARGE: u8 = 0x95;
 
 /// What a publish is about.
@@ -220,7 +222,7 @@ pub(super) fn answer(to_group: bool, reason: u8, words: &Words) -> Published {
 
 fn code(to_group: bool, reason: u8) -> Code {
     match reason {
-        NOT_AUTHORIZED if to_group => Code::NOT_IN_GROUP,
+        NOT_AUTHORIZED | TOPIC_NAME_INVALID if to_group => Code::NOT_IN_GROUP,
         PACKET_TOO_LARGE => Code::RC_MSG_CONTENT_EXCEED_LIMIT,
         _ => Code::UNKNOWN,
     }

@@ -274,6 +274,8 @@ fn answers_have_the_codes_of_the_table() {
     assert_eq!(code(false, 0x10), 0);
     assert_eq!(code(true, 0x87), 22_406);
     assert_eq!(code(false, 0x87), -1);
+    assert_eq!(code(true, 0x90), 22_406);
+    assert_eq!(code(false, 0x90), -1);
     assert_eq!(code(false, 0x95), 30_016);
     let words = Words {
         user_properties: vec![("im-code".to_owned(), "405".to_owned())],

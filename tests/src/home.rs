@@ -173,11 +173,13 @@ fn log_filter() -> &'static str {
 /// When it has not been built.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("a test lies in target/PROFILE/deps");
+    let program = std::env::current_exe().expect("a program knows its own path");
+    let directory = program.parent().expect("a program lies in a directory");
+    // A test lies in target/PROFILE/deps, a program one above.
+    let profile = match directory.parent() {
+        Some(profile) if directory.ends_with("deps") => profile,
+        Some(_) | None => directory,
+    };
     let path = profile.join(name);
     assert!(
         path.exists(),

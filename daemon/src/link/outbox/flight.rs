@@ -245,7 +245,6 @@ pub(super) fn is_about_a_message(reason: u8) -> bool {
     const MALFORMED_PACKET: u8 = 0x81;
     const PROTOCOL_ERROR: u8 = 0x82;
     const IMPLEMENTATION_SPECIFIC: u8 = 0x83;
-    const TOPIC_NAME_INVALID: u8 = 0x90;
     const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
     matches!(
         reason,

@@ -41,6 +41,9 @@ const BATCHES: [usize; 2] = [4, 24];
 /// How many subscribers a fan-out has.
 const SUBSCRIBERS: usize = 8;
 
+/// So many walks along a path at most: one over the bound is walked again.
+const ROUNDS: usize = 3;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A hot path: its name, and how a daemon is led along it.
@@ -59,8 +62,13 @@ fn main() -> ExitCode {
         .stdout
         .trim()
         .to_owned();
-    let counted: BTreeMap<&str, f64> = PATHS.iter().map(|(name, walk)| (*name, count(*walk))).collect();
     if record {
+        let count = |(name, path): &HotPath| {
+            let mut counts = Counts::default();
+            (0..ROUNDS).for_each(|_| counts.walk(*path));
+            (*name, counts.of_a_message())
+        };
+        let counted: BTreeMap<&str, f64> = PATHS.iter().map(count).collect();
         let text = json!({ "compiler": compiler, "instructions_per_message": counted });
         let text = serde_json::to_string_pretty(&text).expect("numbers are JSON");
         fs::write(&path, text + "\n").expect("the bounds can be written");
@@ -75,12 +83,21 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut is_good = true;
-    for (name, count) in counted {
+    for (name, path) in PATHS {
         let bound = recorded["instructions_per_message"][name]
             .as_f64()
             .expect("each path is recorded");
-        let ratio = count / bound;
+        let mut counts = Counts::default();
+        let mut ratio = f64::INFINITY;
+        for _ in 0..ROUNDS {
+            counts.walk(path);
+            ratio = counts.of_a_message() / bound;
+            if ratio <= MARGIN {
+                break;
+            }
+        }
         let verdict = if ratio <= MARGIN { "ok" } else { "TOO MANY" };
+        let count = counts.of_a_message();
         println!("{name:20} {count:>12.0} instructions a message, {ratio:.3} of what is recorded: {verdict}");
         is_good &= ratio <= MARGIN;
     }
@@ -91,14 +108,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a message takes on this path.
-fn count(path: fn(&mut Walk, usize)) -> f64 {
-    let [few, many] = BATCHES.map(|batches| {
-        let mut walk = Walk::begin();
-        path(&mut walk, batches);
-        walk.end()
-    });
-    (many - few) as f64 / ((BATCHES[1] - BATCHES[0]) * BATCH) as f64
+/// The least that the short walk and the long one along a path have taken. What chance does (how the bytes come in
+/// pieces, when the search index is filled) only ever adds, so the least of some walks is the path itself.
+#[derive(Default)]
+struct Counts([Option<u64>; 2]);
+
+impl Counts {
+    fn walk(&mut self, path: fn(&mut Walk, usize)) {
+        for (least, batches) in self.0.iter_mut().zip(BATCHES) {
+            let mut walk = Walk::begin();
+            path(&mut walk, batches);
+            let count = walk.end();
+            *least = Some(least.map_or(count, |least| least.min(count)));
+        }
+    }
+
+    /// What a message takes.
+    fn of_a_message(&self) -> f64 {
+        let [few, many] = self.0.map(|count| count.expect("it has been walked"));
+        (many - few) as f64 / ((BATCHES[1] - BATCHES[0]) * BATCH) as f64
+    }
 }
 
 /// A daemon under callgrind, connected as bob.
@@ -227,12 +256,18 @@ fn fan_out(walk: &mut Walk, batches: usize) {
     for _ in 0..batches {
         walk.receive_batch();
         for events in &mut subscribers {
-            for _ in 0..BATCH {
+            let mut left = BATCH;
+            while left > 0 {
                 let event = events
                     .next()
                     .expect("the log goes on")
                     .expect("the log can be followed");
-                assert!(matches!(event.kind, EventKind::Message(_)), "{event:?}");
+                match event.kind {
+                    EventKind::Message(_) => left -= 1,
+                    // The login's end may come after the subscription's begin.
+                    EventKind::OfflineSyncCompleted { .. } => {}
+                    other => panic!("{other:?} in a fan-out"),
+                }
             }
         }
     }

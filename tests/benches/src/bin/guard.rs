@@ -262,11 +262,12 @@ fn fan_out(walk: &mut Walk, batches: usize) {
                     .next()
                     .expect("the log goes on")
                     .expect("the log can be followed");
-                match event.kind {
-                    EventKind::Message(_) => left -= 1,
+                if matches!(event.kind, EventKind::Message(_)) {
+                    left -= 1;
+                } else {
                     // The login's end may come after the subscription's begin.
-                    EventKind::OfflineSyncCompleted { .. } => {}
-                    other => panic!("{other:?} in a fan-out"),
+                    let is_login = matches!(event.kind, EventKind::OfflineSyncCompleted { .. });
+                    assert!(is_login, "{event:?} in a fan-out");
                 }
             }
         }

@@ -306,9 +306,9 @@ fn a_second_daemon_is_told_the_pid_of_the_first_and_ends_with_1() {
     );
     UnixStream::connect(home.socket()).expect("the first is unharmed");
 
-    let _another_instance = home.start(&["--instance", "work"]);
-    UnixStream::connect(home.path("run/imd/work.sock")).unwrap();
-    assert!(home.path("data/imd/work/lock").exists());
+    let _another_instance = home.start(&["--instance", "second"]);
+    UnixStream::connect(home.path("run/imd/second.sock")).unwrap();
+    assert!(home.path("data/imd/second/lock").exists());
 }
 
 #[test]

@@ -107,9 +107,12 @@ fn no_call_waits_for_what_listens_in_the_daemons_place() {
     for manner in MANNERS {
         for dials in [1, 2] {
             let met = impostor(&daemon.socket(), manner, dials);
-            while met.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+            // A dial comes within a second; each round is a call and a millisecond at least.
+            let mut rounds = 0;
+            while met.recv_timeout(Duration::from_millis(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 call(&client);
-                std::thread::sleep(Duration::from_millis(1));
+                rounds += 1;
+                assert!(rounds < 20_000, "the library dials no more: {manner:?}, {dials}");
             }
         }
     }

@@ -267,7 +267,7 @@ async def an_app(daemon: Daemon, name: str = "Chat", *, wait_for_daemon: bool = 
         yield client
 
 
-async def status_that(client: Client, is_wanted: Callable[[Status], bool]) -> Status:
+async def status_that(client: Client, is_wanted: Callable[[Status], bool], seconds: float = SOON) -> Status:
     """Waits for a status."""
 
     async def look() -> Status:
@@ -280,7 +280,7 @@ async def status_that(client: Client, is_wanted: Callable[[Status], bool]) -> St
             await changes.aclose()
         raise AssertionError("the client was closed")
 
-    return await soon(look())
+    return await asyncio.wait_for(look(), seconds)
 
 
 async def connected(client: Client) -> Status:

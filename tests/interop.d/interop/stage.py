@@ -22,7 +22,7 @@ from imd_client import (
     Unreadable,
 )
 from interop.broker import Broker
-from kit import APP_KEY, Daemon
+from kit import APP_KEY, Daemon, status_that
 
 SOON = 60.0
 """How long what must come may take: three Erlang nodes and a build share two cores."""
@@ -81,19 +81,8 @@ class User:
 
     async def status(self, what: str, is_wanted: Callable[[Status], bool], seconds: float = SOON) -> Status:
         """Waits for a status."""
-
-        async def look() -> Status:
-            changes = self.client.status_changes()
-            try:
-                async for status in changes:
-                    if is_wanted(status):
-                        return status
-            finally:
-                await changes.aclose()
-            raise AssertionError("the app was closed")
-
         try:
-            return await asyncio.wait_for(look(), seconds)
+            return await status_that(self.client, is_wanted, seconds)
         except asyncio.TimeoutError:
             raise AssertionError(f"{self.name} waited in vain for {what}: {self.client.status}") from None
 

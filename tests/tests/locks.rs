@@ -64,8 +64,11 @@ fn a_living_daemon_whose_socket_is_removed_is_reached_again_and_keeps_who_was_co
     let before = daemon.rpc();
     let bound = before.bind("org.example.App").unwrap();
     let directory = socket.parent().unwrap().to_owned();
+    let aside = daemon.home().path("removed");
+    // At one blow: the daemon would bind the name again between the removal of a file and of its directory.
     let removals: [&dyn Fn(); 2] = [&|| fs::remove_file(&socket).unwrap(), &|| {
-        fs::remove_dir_all(&directory).unwrap()
+        fs::rename(&directory, &aside).unwrap();
+        fs::remove_dir_all(&aside).unwrap();
     }];
     for remove in removals {
         remove();

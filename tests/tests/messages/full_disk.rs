@@ -87,9 +87,10 @@ fn with_a_full_disk_nothing_is_acknowledged_and_all_goes_on_when_there_is_room()
         )
     });
     assert_eq!(bob.journal.received().len(), 0);
-    let told = bob.daemon.status();
+    let told = bob.daemon.await_status_that("with the full disk", |status| {
+        status.storage_full.contains("make room")
+    });
     assert_eq!(told.status_name, "CONNECTED");
-    assert!(told.storage_full.contains("make room"), "{told:?}");
     let doctor = bob.daemon.imctl(&["doctor"]);
     doctor.expect_code(1);
     assert!(doctor.stdout.contains("are not stored"), "{doctor:?}");

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use imd_core::io::InstanceId;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 pub use subscribers::Lag;
 pub use subscription::{News, Start, Subscription};
@@ -176,10 +177,24 @@ enum Read {
 
 impl Shared {
     /// What follows a cursor that is not at the log's end.
-    async fn read(&self, cursor: &Cursor, newest: u64) -> Result<Read, LogError> {
+    ///
+    /// What has to be read is read in a task of its own: a subscriber that is not polled any more, because nobody
+    /// reads what it was told before, must not keep the turn that others wait for.
+    async fn read(self: &Arc<Self>, cursor: &Cursor, newest: u64) -> Result<Read, LogError> {
         if let Look::Have(entries) = self.tail().look(cursor, newest) {
             return Ok(Read::Entries(entries));
         }
+        let (log, cursor) = (Arc::clone(self), cursor.clone());
+        // Ends with whoever waits for it.
+        let mut task = JoinSet::new();
+        task.spawn(async move { log.read_in_turn(&cursor, newest).await });
+        match task.join_next().await {
+            Some(Ok(read)) => read,
+            Some(Err(_)) | None => Err(StoreError::Stopped.into()),
+        }
+    }
+
+    async fn read_in_turn(&self, cursor: &Cursor, newest: u64) -> Result<Read, LogError> {
         let turn = self.filling.lock().await;
         loop {
             // Another may have filled it meanwhile.

@@ -474,6 +474,41 @@ async fn those_who_are_behind_read_few_at_a_time_and_hold_up_nobody_near_the_end
     assert!(fake.most_reading.load(Ordering::Relaxed) <= BEHIND + 1);
 }
 
+/// Its stream is not polled while what it was told before has not been read: it may be anywhere in its wait.
+#[tokio::test]
+async fn a_subscriber_that_is_polled_no_more_in_the_middle_of_a_read_holds_up_nobody() {
+    // Near the end, and behind.
+    for (start, grown) in [(10, 5), (0, 5_000)] {
+        let fake = FakeLog::new("a", 10);
+        let log = log(&fake);
+        let mut stopped: Vec<_> = (0..BEHIND + 3)
+            .map(|_| log.subscribe(Start::Cursor(at("a", start))))
+            .collect();
+        let mut reading = log.subscribe(Start::Cursor(at("a", start)));
+        for subscription in stopped.iter_mut().chain([&mut reading]) {
+            started(subscription).await;
+            if start < 10 {
+                up_to(subscription, 10).await;
+            }
+        }
+        fake.hold();
+        fake.grow(grown);
+        let mut waits: Vec<_> = stopped
+            .iter_mut()
+            .map(|subscription| Box::pin(subscription.next()))
+            .collect();
+        for wait in &mut waits {
+            assert!(tokio::time::timeout(Duration::ZERO, wait).await.is_err());
+        }
+        settle().await;
+        fake.go_on();
+        assert_eq!(up_to(&mut reading, 10 + grown).await.len() as u64, grown);
+        for wait in waits {
+            assert!(matches!(soon(wait).await.unwrap(), News::Entries { .. }));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_wait_that_is_given_up_misses_nothing() {
     let fake = FakeLog::new("a", 0);

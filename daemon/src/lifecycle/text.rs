@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use rustix::mm::{Advice, madvise};
 
+use crate::clock::{self, Alarm};
+
 /// Until a start, and the first connect, are through.
 const SETTLED: Duration = Duration::from_secs(30);
 
-/// Once the start is over, gives back the text that has run in it.
+/// Once the start is over, gives back the text that has run in it. Costs one wake-up, where a timer of the runtime
+/// would take three.
 pub(super) async fn give_back_when_settled() {
-    tokio::time::sleep(SETTLED).await;
+    let Ok(mut alarm) = Alarm::new() else { return };
+    alarm.set(Some(clock::now().boot + SETTLED));
+    alarm.wait().await;
     match give_back() {
         Ok(bytes) => tracing::debug!(bytes, "the text that the start needed has been given back"),
         Err(error) => tracing::debug!(%error, "the text that the start needed stays in memory"),

@@ -6,8 +6,11 @@ use crate::support::{Imd, ms, secs, with};
 
 const HOUR: i64 = 3_600_000;
 
+/// What it is, and how a daemon comes to it.
+type Scene = (&'static str, fn() -> Imd);
+
 /// Every state that waits for something, or for nothing.
-const SCENES: [(&str, fn() -> Imd); 6] = [
+const SCENES: [Scene; 6] = [
     ("connected", Imd::online),
     ("a question that waits for its answer", || {
         let mut imd = Imd::online();

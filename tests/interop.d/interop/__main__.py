@@ -19,11 +19,12 @@ from interop.ejabberd import Ejabberd
 from interop.mosquitto import Mosquitto
 from interop.nats import Nats
 from interop.rabbitmq import RabbitMq
+from interop.rmqtt import Rmqtt
 from interop.scenarios import SCENARIOS, Cast, Outcome
 from interop.stage import Stage
 from kit import PROGRAMS, TARGET
 
-BROKERS: dict[str, type[Broker]] = {broker.name: broker for broker in (Mosquitto, Ejabberd, RabbitMq, Nats)}
+BROKERS: dict[str, type[Broker]] = {broker.name: broker for broker in (Mosquitto, Ejabberd, RabbitMq, Nats, Rmqtt)}
 
 RESULTS = TARGET / "interop"
 
@@ -40,6 +41,7 @@ async def run(broker: Broker, root: Path, wanted: list[str]) -> dict[str, Outcom
             if wanted and name not in wanted:
                 continue
             begin = time.monotonic()
+            outcome: Outcome | None
             try:
                 for user in (cast.alice, cast.bob):
                     if not user.client.status.is_connected:
@@ -48,6 +50,8 @@ async def run(broker: Broker, root: Path, wanted: list[str]) -> dict[str, Outcom
             except Exception as error:
                 traceback.print_exc()
                 outcome = Outcome(False, f"stopped: {error}".splitlines()[0])
+            if outcome is None:
+                continue
             outcomes[name] = outcome
             seconds = time.monotonic() - begin
             print(f"{broker.name:10} {name:18} {seconds:6.1f} s  {outcome.words}", file=sys.stderr, flush=True)

@@ -302,6 +302,42 @@ async def killed_under_load(cast: Cast) -> Outcome:
     return _kept(texts, cast.bob.incoming[before:])
 
 
+async def nodes_killed_under_load(cast: Cast) -> Outcome | None:
+    """Each node of a cluster is killed in its turn, and started again, while alice and bob write to each other."""
+    broker = cast.stage.broker
+    if broker.nodes == 1:
+        return None
+    pair = ((cast.alice, cast.bob), (cast.bob, cast.alice))
+    before = {user.name: len(user.incoming) for user, _ in pair}
+    texts: dict[str, list[str]] = {user.name: [] for user, _ in pair}
+    sending = []
+    for user, _ in pair:
+        await user.reconnect()
+        user.gaps.clear()
+    for turn in range(broker.nodes):
+        for user, peer in pair:
+            load = [f"from {user.name} while node {turn} is killed {n}" for n in range(UNDER_LOAD // broker.nodes)]
+            texts[peer.name] += load
+            sending.append(asyncio.create_task(user.send(peer.name, load, SentStatus.SENT)))
+        seen = len(cast.bob.incoming)
+        await _comes_true(lambda seen=seen: len(cast.bob.incoming) > seen + 20, SOON)  # type: ignore[misc]
+        await asyncio.to_thread(broker.kill_node, turn)
+        for user, _ in pair:
+            await user.connected()
+        await asyncio.to_thread(broker.start_node, turn)
+        for user, _ in pair:
+            await user.connected()
+    sent = sum(await asyncio.gather(*sending))
+    words, is_good = [f"{sent} of {sum(map(len, texts.values()))} SENT"], True
+    for user, _ in pair:
+        await user.settled(before[user.name] + len(texts[user.name]))
+        kept = _kept(texts[user.name], user.incoming[before[user.name] :])
+        lost = user.gaps.count(GapKind.SESSION_LOST)
+        words.append(f"to {user.name} {kept.words}" + (f", session lost {lost} times" if lost else ""))
+        is_good = is_good and kept.is_good
+    return judged(is_good, "; ".join(words))
+
+
 async def doctor(cast: Cast) -> Outcome:
     """What `imctl doctor --broker` says."""
     findings = [
@@ -312,7 +348,7 @@ async def doctor(cast: Cast) -> Outcome:
     return judged(not insecure, words)
 
 
-SCENARIOS: tuple[Callable[[Cast], Awaitable[Outcome]], ...] = (
+SCENARIOS: tuple[Callable[[Cast], Awaitable[Outcome | None]], ...] = (
     protocol,
     login,
     wrong_token,
@@ -331,6 +367,7 @@ SCENARIOS: tuple[Callable[[Cast], Awaitable[Outcome]], ...] = (
     restarted,
     killed,
     killed_under_load,
+    nodes_killed_under_load,
 )
 
 

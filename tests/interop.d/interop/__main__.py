@@ -94,7 +94,15 @@ def table(columns: dict[str, dict[str, Outcome]], versions: dict[str, str]) -> s
         if any(cells):
             words = ["" if cell is None else f"{'' if cell.is_good else '✗ '}{cell.words}" for cell in cells]
             lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(words) + " |")
+    lines.append("| **as imd wants it** | " + " | ".join(map(passed, columns.values())) + " |")
     return "\n".join(lines)
+
+
+def passed(outcomes: dict[str, Outcome]) -> str:
+    """How many of a broker's scenarios came out as imd wants them, and which did not."""
+    failed = [name.replace("_", " ") for name, outcome in outcomes.items() if not outcome.is_good]
+    words = f"{len(outcomes) - len(failed)} of {len(outcomes)}"
+    return f"{words}; not {', '.join(failed)}" if failed else words
 
 
 def main() -> None:
@@ -115,10 +123,15 @@ def main() -> None:
             directory = Path(root, "broker")
             directory.mkdir()
             broker = BROKERS[name](directory)
+            versions[name], columns[name] = "", {}
             try:
                 broker.start()
                 versions[name] = broker.version()
                 columns[name] = asyncio.run(run(broker, Path(root), arguments.only))
+            except Exception as error:
+                # The others have their turn all the same.
+                traceback.print_exc()
+                columns[name] = {"login": Outcome(False, f"does not run: {error}".splitlines()[0])}
             finally:
                 broker.kill9()
                 (RESULTS / f"{name}.log").write_text(broker.log())

@@ -82,11 +82,13 @@ async def dotted_user(cast: Cast) -> Outcome:
     except ImdError as error:
         return bad(f"{error.code}")
     try:
+        if not await user.send("bob", ["from a dotted name"], SentStatus.RECEIVED):
+            # What alice wrote to such a user might hold up all that she writes to others afterwards.
+            return bad("logs in, but what it sends does not arrive")
         received = await cast.alice.send(DOTTED, ["for a dotted name"], SentStatus.RECEIVED)
-        answered = await user.send("bob", ["from a dotted name"], SentStatus.RECEIVED)
     finally:
         await user.close()
-    return judged(received == answered == 1, "works" if received == answered == 1 else "no message goes through")
+    return judged(received == 1, "works" if received == 1 else "nothing reaches it")
 
 
 async def wrong_token(cast: Cast) -> Outcome:

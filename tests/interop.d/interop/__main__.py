@@ -116,7 +116,8 @@ def main() -> None:
     # Asked to end, it ends its brokers and daemons too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    columns, versions = {}, {}
+    columns: dict[str, dict[str, Outcome]] = {}
+    versions: dict[str, str] = {}
     for name in arguments.brokers or BROKERS:
         # The name is short: a socket's path must fit in 107 bytes.
         with tempfile.TemporaryDirectory(prefix="imd-") as root:

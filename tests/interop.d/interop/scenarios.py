@@ -33,10 +33,6 @@ class Outcome:
     words: str
 
 
-def good(words: str) -> Outcome:
-    return Outcome(True, words)
-
-
 def bad(words: str) -> Outcome:
     return Outcome(False, words)
 

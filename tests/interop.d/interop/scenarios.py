@@ -105,7 +105,8 @@ async def receipt(cast: Cast) -> Outcome:
     there = await cast.alice.send("bob", [f"there {n}" for n in range(50)], SentStatus.RECEIVED)
     back = await cast.bob.send("alice", [f"back {n}" for n in range(50)], SentStatus.RECEIVED)
     in_order = cast.bob.incoming[before:] == [f"there {n}" for n in range(50)]
-    return judged(there == back == 50 and in_order, f"{there + back} of 100 RECEIVED")
+    words = f"{there + back} of 100 RECEIVED" + ("" if in_order else ", not in order")
+    return judged(there == back == 50 and in_order, words)
 
 
 async def large(cast: Cast) -> Outcome:

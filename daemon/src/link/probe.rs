@@ -39,8 +39,8 @@ const REFUSED: u8 = 0x80;
 /// CONNACK: the server does not know this version of MQTT.
 const UNKNOWN_VERSION: u8 = 0x84;
 
-/// So many closes in a row on a CONNECT of MQTT 5, without a word, are taken for a server's way to say that it does
-/// not know it, as the daemon itself takes them.
+/// So many closes in a row on a CONNECT of MQTT 5, without a word, are taken for a server's way to say that
+/// it does not know it, as the daemon itself takes them.
 const SILENT_CLOSES: u32 = 2;
 
 /// What the server answered to a CONNECT.

@@ -456,7 +456,8 @@ async fn broker(places: &[Place], remembered: Option<&Remembered>) -> Vec<Findin
                 account.user_id
             ),
             "Bind client ids to user names at the broker: anyone can take over, or wipe, another's queue. The \
-             README's section on the broker says how.",
+             README's section on the broker says how. Only a broker that keeps a session per account and client \
+             id, as ejabberd does, is safe without: that cannot be seen with one account.",
         ),
         Err(fault) => finding("broker.client_id", Verdict::Skipped, fault.text, ""),
     }];

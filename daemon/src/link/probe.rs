@@ -36,6 +36,13 @@ const PAYLOAD: &[u8] = b"imctl doctor";
 /// The lowest reason code that refuses.
 const REFUSED: u8 = 0x80;
 
+/// CONNACK: the server does not know this version of MQTT.
+const UNKNOWN_VERSION: u8 = 0x84;
+
+/// So many closes in a row on a CONNECT of MQTT 5, without a word, are taken for a server's way to say that
+/// it does not know it, as the daemon itself takes them.
+const SILENT_CLOSES: u32 = 2;
+
 /// What the server answered to a CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -91,7 +98,7 @@ pub async fn reach(place: &Place) -> Result<Reached, Unreached> {
 /// The server cannot be reached, or does not answer.
 pub async fn foreign_client_id(place: &Place, account: &Account, token: &Token) -> Result<Answer, Fault> {
     let client_id = format!("desktop:{}:{}", account.app_key, ghost());
-    match Visit::begin(place, account, token, &client_id).await? {
+    match Visit::begin(&mut Protocol::V5, place, account, token, &client_id).await? {
         Begun::Accepted(visit) => {
             visit.end().await;
             Ok(Answer::Accepted)
@@ -132,9 +139,10 @@ pub async fn forbidden_topics(
         ("read everything of the App Key", format!("im/{app_key}/#")),
     ];
     let client_id = format!("doctor:{app_key}:{user_id}");
+    let mut protocol = Protocol::V5;
     let mut attempts = Vec::new();
     for (what, topic) in publishes {
-        let mut visit = Visit::accepted(place, account, token, &client_id).await?;
+        let mut visit = Visit::accepted(&mut protocol, place, account, token, &client_id).await?;
         let outcome = in_time(visit.forbidden_publish(&topic)).await;
         visit.end().await;
         attempts.push(Attempt { what, topic, outcome });
@@ -143,7 +151,7 @@ pub async fn forbidden_topics(
     // comes. Writing to another user's inbox is allowed.
     let allowed = format!("im/{app_key}/u/{one}/{user_id}");
     for (what, topic) in filters {
-        let mut visit = Visit::accepted(place, account, token, &client_id).await?;
+        let mut visit = Visit::accepted(&mut protocol, place, account, token, &client_id).await?;
         let outcome = in_time(visit.forbidden_subscription(&topic, &allowed)).await;
         visit.end().await;
         attempts.push(Attempt { what, topic, outcome });
@@ -183,13 +191,31 @@ enum Begun {
 }
 
 impl Visit {
-    /// Connects in MQTT 5, and in 3.1.1 if the server does not know 5.
-    async fn begin(place: &Place, account: &Account, token: &Token, client_id: &str) -> Result<Begun, Fault> {
-        let begun = Self::begin_in(Protocol::V5, place, account, token, client_id).await?;
-        if matches!(&begun, Begun::Refused(words) if words.reason == 0x84) {
-            return Self::begin_in(Protocol::V311, place, account, token, client_id).await;
+    /// Connects in `protocol`, and turns it from MQTT 5 into 3.1.1 if the server does not know 5.
+    async fn begin(
+        protocol: &mut Protocol,
+        place: &Place,
+        account: &Account,
+        token: &Token,
+        client_id: &str,
+    ) -> Result<Begun, Fault> {
+        let mut silent_closes = 0;
+        loop {
+            let begun = Self::begin_in(*protocol, place, account, token, client_id).await;
+            if *protocol == Protocol::V311 {
+                return begun;
+            }
+            match &begun {
+                Ok(Begun::Refused(words)) if words.reason == UNKNOWN_VERSION => *protocol = Protocol::V311,
+                Err(fault) if fault.kind == FaultKind::BareEof => {
+                    silent_closes += 1;
+                    if silent_closes == SILENT_CLOSES {
+                        *protocol = Protocol::V311;
+                    }
+                }
+                Ok(_) | Err(_) => return begun,
+            }
         }
-        Ok(begun)
     }
 
     async fn begin_in(
@@ -237,12 +263,13 @@ impl Visit {
     }
 
     async fn accepted(
+        protocol: &mut Protocol,
         place: &Place,
         account: &Account,
         token: &Token,
         client_id: &str,
     ) -> Result<Self, Fault> {
-        match Self::begin(place, account, token, client_id).await? {
+        match Self::begin(protocol, place, account, token, client_id).await? {
             Begun::Accepted(visit) => Ok(*visit),
             Begun::Refused(words) => Err(Fault {
                 kind: FaultKind::Protocol,

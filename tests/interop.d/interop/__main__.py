@@ -19,11 +19,12 @@ from interop.ejabberd import Ejabberd
 from interop.mosquitto import Mosquitto
 from interop.nats import Nats
 from interop.rabbitmq import RabbitMq
+from interop.rmqtt import Rmqtt
 from interop.scenarios import SCENARIOS, Cast, Outcome
 from interop.stage import Stage
 from kit import PROGRAMS, TARGET
 
-BROKERS: dict[str, type[Broker]] = {broker.name: broker for broker in (Mosquitto, Ejabberd, RabbitMq, Nats)}
+BROKERS: dict[str, type[Broker]] = {broker.name: broker for broker in (Mosquitto, Ejabberd, RabbitMq, Nats, Rmqtt)}
 
 RESULTS = TARGET / "interop"
 
@@ -40,6 +41,7 @@ async def run(broker: Broker, root: Path, wanted: list[str]) -> dict[str, Outcom
             if wanted and name not in wanted:
                 continue
             begin = time.monotonic()
+            outcome: Outcome | None
             try:
                 for user in (cast.alice, cast.bob):
                     if not user.client.status.is_connected:
@@ -48,6 +50,8 @@ async def run(broker: Broker, root: Path, wanted: list[str]) -> dict[str, Outcom
             except Exception as error:
                 traceback.print_exc()
                 outcome = Outcome(False, f"stopped: {error}".splitlines()[0])
+            if outcome is None:
+                continue
             outcomes[name] = outcome
             seconds = time.monotonic() - begin
             print(f"{broker.name:10} {name:18} {seconds:6.1f} s  {outcome.words}", file=sys.stderr, flush=True)
@@ -90,7 +94,15 @@ def table(columns: dict[str, dict[str, Outcome]], versions: dict[str, str]) -> s
         if any(cells):
             words = ["" if cell is None else f"{'' if cell.is_good else '✗ '}{cell.words}" for cell in cells]
             lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(words) + " |")
+    lines.append("| **as imd wants it** | " + " | ".join(map(passed, columns.values())) + " |")
     return "\n".join(lines)
+
+
+def passed(outcomes: dict[str, Outcome]) -> str:
+    """How many of a broker's scenarios came out as imd wants them, and which did not."""
+    failed = [name.replace("_", " ") for name, outcome in outcomes.items() if not outcome.is_good]
+    words = f"{len(outcomes) - len(failed)} of {len(outcomes)}"
+    return f"{words}; not {', '.join(failed)}" if failed else words
 
 
 def main() -> None:
@@ -104,17 +116,23 @@ def main() -> None:
     # Asked to end, it ends its brokers and daemons too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    columns, versions = {}, {}
+    columns: dict[str, dict[str, Outcome]] = {}
+    versions: dict[str, str] = {}
     for name in arguments.brokers or BROKERS:
         # The name is short: a socket's path must fit in 107 bytes.
         with tempfile.TemporaryDirectory(prefix="imd-") as root:
             directory = Path(root, "broker")
             directory.mkdir()
             broker = BROKERS[name](directory)
+            versions[name], columns[name] = "", {}
             try:
                 broker.start()
                 versions[name] = broker.version()
                 columns[name] = asyncio.run(run(broker, Path(root), arguments.only))
+            except Exception as error:
+                # The others have their turn all the same.
+                traceback.print_exc()
+                columns[name] = {"login": Outcome(False, f"does not run: {error}".splitlines()[0])}
             finally:
                 broker.kill9()
                 (RESULTS / f"{name}.log").write_text(broker.log())

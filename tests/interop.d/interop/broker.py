@@ -46,6 +46,8 @@ class Broker(ABC):
 
     name: ClassVar[str]
     """As the command line and the table say it."""
+    nodes: ClassVar[int] = 1
+    """How many processes share its users."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -54,10 +56,10 @@ class Broker(ABC):
         self._processes: list[subprocess.Popen[bytes]] = []
         self.configure()
 
-    @property
-    def url(self) -> str:
-        """The address, as imd's configuration wants it."""
-        return f"mqtt://127.0.0.1:{self.port}"
+    def urls(self, turn: int) -> list[str]:
+        """The addresses, as the configuration of the daemon with this number wants them."""
+        del turn
+        return [f"mqtt://127.0.0.1:{self.port}"]
 
     @abstractmethod
     def version(self) -> str:
@@ -78,6 +80,19 @@ class Broker(ABC):
     def token(self, user: str) -> str:
         """A JWT of this user, good for an hour: to most of these brokers a password like any other."""
         return jwt({"sub": user, "app": APP_KEY, "exp": int(time.time()) + HOUR})
+
+    def token_for(self, user: str, client_id: str) -> str:
+        """What this user shows who logs in with this client id."""
+        del client_id
+        return self.tokens[user]
+
+    def kill_node(self, turn: int) -> None:
+        """SIGKILL for one node, another at each turn."""
+        raise NotImplementedError(f"{self.name} has one node")
+
+    def start_node(self, turn: int) -> None:
+        """Starts the node that was killed at this turn, and waits until it takes connections."""
+        raise NotImplementedError(f"{self.name} has one node")
 
     def start(self) -> None:
         """Starts it, and waits until it takes connections."""

@@ -78,7 +78,7 @@ class Raw:
         process = await asyncio.create_subprocess_exec(
             *[program("stdbuf"), "-oL", program(name), "-d", "-q", "1", "-V", self._version],
             *["-h", "127.0.0.1", "-p", str(broker.port), "-i", self._client_id],
-            *["-u", self._user, "-P", broker.tokens[self._user], *arguments],
+            *["-u", self._user, "-P", broker.token_for(self._user, self._client_id), *arguments],
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={"HOME": str(broker.directory)},

@@ -37,11 +37,12 @@ AT_ONCE = 500
 class User:
     """A daemon of this user's, one app, and all that the app is told."""
 
-    def __init__(self, broker: Broker, root: Path, name: str) -> None:
+    def __init__(self, broker: Broker, root: Path, turn: int, name: str) -> None:
         self.name = name
         self._broker = broker
         root.mkdir()
-        self.daemon = Daemon(root, f'[server]\nurls = ["{broker.url}"]\n')
+        urls = ", ".join(f'"{url}"' for url in broker.urls(turn))
+        self.daemon = Daemon(root, f"[server]\nurls = [{urls}]\n")
         self.daemon.start_and_wait()
         self.incoming: list[str] = []
         """The texts that have come, in their order."""
@@ -163,7 +164,7 @@ class Stage:
 
     async def user(self, name: str) -> User:
         """Another daemon, of this user's; it is not connected."""
-        user = User(self.broker, self._root / f"d{len(self._users)}", name)
+        user = User(self.broker, self._root / f"d{len(self._users)}", len(self._users), name)
         self._users.append(user)
         await user.open()
         return user

@@ -115,6 +115,61 @@ async fn a_foreign_client_id_belongs_to_a_user_that_does_not_exist() {
 }
 
 #[tokio::test]
+async fn a_server_that_closes_on_mqtt_5_is_asked_in_3_1_1() {
+    let (script, server) = Script::listen().await;
+    let broker = tokio::spawn(async move {
+        let mut closed = 0;
+        loop {
+            let mut peer = script.accept().await;
+            if peer.version == 5 {
+                closed += 1;
+                assert!(closed <= SILENT_CLOSES, "it was told twice that 5 is not known");
+                continue;
+            }
+            peer.send(&bytes_of::connack_311(false, 0)).await;
+            // It closes on whatever it does not allow.
+            while let Some(sent) = peer.next_or_end().await {
+                if matches!(sent, Sent::Publish { .. } | Sent::Subscribe { .. }) {
+                    break;
+                }
+            }
+        }
+    });
+    let attempts = soon(
+        "the attempts",
+        forbidden_topics(&place(server), &account(), &token()),
+    )
+    .await
+    .unwrap();
+    assert_eq!(attempts.len(), 6);
+    assert!(
+        attempts
+            .iter()
+            .all(|attempt| matches!(attempt.outcome, Outcome::Held(_))),
+        "{attempts:?}"
+    );
+    assert!(!broker.is_finished(), "the broker has met what it did not expect");
+    broker.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_closes_on_both_versions_is_no_answer() {
+    let (script, server) = Script::listen().await;
+    let broker = tokio::spawn(async move {
+        loop {
+            drop(script.accept().await);
+        }
+    });
+    let answer = soon(
+        "the answer",
+        foreign_client_id(&place(server), &account(), &token()),
+    )
+    .await;
+    broker.abort();
+    assert_eq!(answer.unwrap_err().kind, FaultKind::BareEof);
+}
+
+#[tokio::test]
 async fn a_server_is_reached_or_the_fault_names_it() {
     let (script, server) = Script::listen().await;
     assert!(reach(&place(server.clone())).await.is_ok());

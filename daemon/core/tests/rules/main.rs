@@ -6,6 +6,7 @@
 mod connect;
 #[cfg(test)]
 mod reconnect;
+mod renewal;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

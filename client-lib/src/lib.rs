@@ -106,3 +106,7 @@ pub use token::Token;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/tokens.md")]
+mod tokens {}

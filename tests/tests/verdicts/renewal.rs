@@ -19,6 +19,8 @@ use super::app::App;
 use super::canary::{CANARY, files, session_file};
 use super::stage::{Stage, assert_says};
 
+const BROUGHT: &str = "has brought the token for the next login";
+
 /// A token of alice's that was made so many seconds ago and ends in so many.
 fn made(ago: i64, left: i64) -> String {
     let now = clock::now().unix.as_millis() / 1000;
@@ -114,12 +116,15 @@ fn one_of_three_apps_is_asked_and_the_next_when_it_does_nothing_and_the_link_sta
         })
     });
     await_updated(&stage, &new);
+    // It is published after it is written.
+    stage
+        .daemon
+        .await_status_that("the new token", |status| status.reason.contains(BROUGHT));
     let names = asked.all();
     assert_eq!(names.len(), 2, "{names:?}");
     assert_ne!(names.first(), names.last(), "the next app is another one");
     assert_eq!(stage.connects().len(), 1, "the link stays");
     stage.assert_was(0, Code(0), &["is asked for another one"]);
-    stage.assert_was(0, Code(0), &["has brought the token for the next login"]);
 
     accounts.remove_token(&old);
     assert_eq!(stage.broker.broker().cut(Who::Anyone, Cut::Reset), 1);

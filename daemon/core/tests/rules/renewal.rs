@@ -29,7 +29,7 @@ impl Imd {
     }
 
     /// Somebody sets the wall clock by so many seconds, and something happens.
-    fn set_wall_clock(&mut self, seconds: i64) {
+    fn wall_clock_jumps(&mut self, seconds: i64) {
         self.now.unix = UnixTime::from_millis(self.now.unix.as_millis() + seconds * 1_000);
         self.input(Input::Timeout);
     }
@@ -273,8 +273,8 @@ fn a_restarted_daemon_asks_for_what_was_due_and_dials_with_what_was_brought() {
 fn a_wall_clock_that_is_set_to_and_fro_asks_nobody_twice() {
     let mut imd = with_providers(&lives(100_000));
     for _ in 0..100 {
-        imd.set_wall_clock(90_000);
-        imd.set_wall_clock(-90_000);
+        imd.wall_clock_jumps(90_000);
+        imd.wall_clock_jumps(-90_000);
     }
     assert_eq!(imd.asked(), ["chat"]);
 }
@@ -283,7 +283,7 @@ fn a_wall_clock_that_is_set_to_and_fro_asks_nobody_twice() {
 fn a_wall_clock_that_is_behind_asks_later_and_wakes_nobody_over_and_over() {
     let mut imd = with_providers(&lives(1000));
     imd.wait(secs(790));
-    imd.set_wall_clock(-3600);
+    imd.wall_clock_jumps(-3600);
     let mut woken = 0;
     for _ in 0..200 {
         woken += usize::from(imd.wake().1 == WakeUp::TokenRenewal);

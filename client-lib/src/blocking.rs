@@ -2,6 +2,7 @@
 
 mod messages;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use crate::client::Client;
 use crate::connect::{ConnectOptions, UserId};
 use crate::error::Error;
 use crate::listeners::ConnectionStatusChanges;
+use crate::renewal::{TokenExpiring, TokenProvider};
 use crate::status::Status;
 use crate::token::Token;
 
@@ -42,6 +44,28 @@ impl BlockingClient {
     /// The error with which the daemon refused the connect or gave up.
     pub fn connect(&self, token: impl Into<Token>, options: ConnectOptions) -> Result<UserId, Error> {
         pollster::block_on(self.client.connect(token, options))
+    }
+
+    /// See [`Client::update_token`].
+    ///
+    /// # Errors
+    /// 90014 without a connection, 31004 for a token of another user or App Key; as
+    /// [`disconnect`](Self::disconnect).
+    pub fn update_token(&self, token: impl Into<Token>) -> Result<Option<SystemTime>, Error> {
+        pollster::block_on(self.client.update_token(token))
+    }
+
+    /// See [`Client::set_token_provider`]. The provider may wait; the callbacks wait with it.
+    pub fn set_token_provider<T, E>(
+        &self,
+        mut provider: impl FnMut(TokenExpiring) -> Result<T, E> + Send + 'static,
+    ) -> TokenProvider
+    where
+        T: Into<Token> + Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        self.client
+            .set_token_provider(move |expiring| std::future::ready(provider(expiring)))
     }
 
     /// See [`Client::disconnect`].

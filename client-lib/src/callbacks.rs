@@ -1,4 +1,5 @@
-//! The thread on which the app's own code runs: status listeners and connect callbacks, one at a time.
+//! The thread on which the app's own code runs: status listeners, connect callbacks and token
+//! providers, one at a time.
 //!
 //! It is not the thread that makes the calls, so a callback may take its time, and may itself make calls
 //! and wait for them.
@@ -54,7 +55,9 @@ impl Callbacks {
 }
 
 fn start() -> std::io::Result<Thread> {
-    let runtime = Builder::new_current_thread();
+    // What an app's own code awaits there may want a timer or a socket.
+    let mut runtime = Builder::new_current_thread();
+    runtime.enable_all();
     let (tell, started) = std::sync::mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("imd-callbacks".to_owned())

@@ -1,10 +1,12 @@
 //! The handle an app holds.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use imd_proto::imd::v1;
 use imd_proto::imd::v1::session_service_client::SessionServiceClient;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt as _;
 
 use crate::bind::Identity;
@@ -17,6 +19,7 @@ use crate::driver::Driver;
 use crate::error::{Error, Sent};
 use crate::listeners::{ConnectionStatusChanges, StatusListener};
 use crate::message::{Content, ConversationKey};
+use crate::renewal::{self, Tasks, TokenExpiring, TokenProvider};
 use crate::sending::{Courier, Sending};
 use crate::status::Status;
 use crate::supervisor::Shared;
@@ -38,6 +41,7 @@ struct Inner {
     shared: Arc<Shared>,
     callbacks: Callbacks,
     courier: Courier,
+    token_provider: Mutex<Option<Tasks>>,
 }
 
 impl Client {
@@ -58,6 +62,7 @@ impl Client {
             courier: Courier::new(Arc::clone(&shared)),
             shared,
             callbacks: Callbacks::default(),
+            token_provider: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -109,11 +114,69 @@ impl Client {
             shared,
             ..
         } = &*self.inner;
+        shared.renewed.set(None);
         let app_key = identity.app_key.as_deref();
         let (pursuit, progress) = Pursuit::new(Arc::clone(shared), app_key, token, options);
         let entry = pursuit.enter();
         driver.spawn(pursuit.run(entry));
         progress
+    }
+
+    /// Gives the connection a new token for its next login, and drops nothing: it is on the daemon's disk when this
+    /// is answered, and is tried first from then on. If the server refuses it, the one before is used again.
+    ///
+    /// The answer is when the new token ends; `None` where it does not say. Without a connection it fails with 90014
+    /// IMD_NO_CONNECTION, after 31020 RC_CONN_TOKEN_EXPIRE too: connect with the new token then. A token that names
+    /// another user or App Key is refused with 31004.
+    pub fn update_token(&self, token: impl Into<Token>) -> Call<Option<SystemTime>> {
+        let (shared, token) = (Arc::clone(&self.inner.shared), token.into());
+        self.call("UpdateToken", |link| async move {
+            renewal::update(&shared, &link, token).await
+        })
+    }
+
+    /// Lets the daemon ask this app for a new token when the present one, a JWT, nears its end. What `provider` gives
+    /// goes to [`update_token`](Self::update_token). Of all apps with a provider one is asked at a time; one that
+    /// gives an error, or nothing within the lease (30 seconds, or a quarter of the time that is left), is followed
+    /// by the next. With the next daemon it goes on by itself, until the guard is dropped.
+    ///
+    /// ```no_run
+    /// # async fn fetch_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// # fn app(client: &imd_client::Client) {
+    /// let provider = client.set_token_provider(|_expiring| async {
+    ///     fetch_token().await // from your own server
+    /// });
+    /// # drop(provider);
+    /// # }
+    /// ```
+    ///
+    /// A client has one provider: another one takes its place. It runs on the thread of the library where the
+    /// callbacks run, inside a tokio runtime; one that waits there without an `await` holds the callbacks up.
+    pub fn set_token_provider<F, Fut, T, E>(&self, provider: F) -> TokenProvider
+    where
+        F: FnMut(TokenExpiring) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Token> + 'static,
+        E: fmt::Display + 'static,
+    {
+        let Inner {
+            driver,
+            shared,
+            callbacks,
+            token_provider,
+            ..
+        } = &*self.inner;
+        let mut present = token_provider.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = present.take() {
+            before.end();
+        }
+        let (ask, questions) = mpsc::channel(1);
+        let provider = TokenProvider::new([
+            driver.spawn(renewal::offer(Arc::clone(shared), ask)),
+            callbacks.spawn(driver, renewal::provide(questions, provider)),
+        ]);
+        *present = Some(provider.tasks());
+        provider
     }
 
     /// Ends the connection for every app. The server keeps the session, so messages queue up there.

@@ -30,6 +30,11 @@
 //! come, changes of those sent, gaps. History, conversations, search and groups are calls of their own, and
 //! work with the network down.
 //!
+//! # When the token ends
+//! The server decides on a token at the login alone, so one that ends does not end the connection, but the next
+//! reconnect. 80 % of the way to a JWT's end the daemon asks one of the apps that can bring another:
+//! [`Client::set_token_provider`] says that this one can. [`Client::update_token`] brings one unasked.
+//!
 //! # When the daemon is gone
 //! An app has nothing to do: the library waits for the next daemon (it watches the socket's directory), binds
 //! as the same instance, and goes on. The status reads "daemon lost" meanwhile ([`Status::loss`] tells a stop in
@@ -42,7 +47,7 @@
 //! | a connect that succeeded | is told to the new daemon, or asked for again if it was not to remember; not if it has ended (kicked, refused, signed out) |
 //! | [`Client::subscribe`] | goes on after the last event: none is lost, none comes twice |
 //! | [`Client::send_message`] | waits in the conversation's order for 30 seconds at most, then -2; what was not answered is sent again, and is the same message |
-//! | status listeners and streams | stay |
+//! | status listeners and streams, the token provider | stay |
 //! | every other call | fails at once with [`Code::IPC_DISCONNECT`]; [`Error::sent`] tells whether it may have been carried out |
 //!
 //! A call that a living daemon does not answer within 2 seconds fails with [`Code::IMD_DEADLINE_EXCEEDED`], and
@@ -69,6 +74,7 @@ mod history;
 mod listeners;
 mod message;
 mod rebind;
+mod renewal;
 mod sending;
 mod socket_watch;
 mod status;
@@ -91,6 +97,7 @@ pub use history::{MessagePage, Outbox, PageOptions, SearchOptions};
 pub use imd_proto::code::{Code, Kind};
 pub use listeners::{ConnectionStatusChanges, StatusListener};
 pub use message::{Content, ConversationKey, ConversationType, Direction, Message, SendFailure, SentStatus};
+pub use renewal::{TokenExpiring, TokenProvider};
 pub use sending::Sending;
 pub use status::{ConnectionStatus, DaemonLoss, Network, NextRetry, OfflineSync, Status};
 pub use token::Token;
@@ -99,3 +106,7 @@ pub use token::Token;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/tokens.md")]
+mod tokens {}

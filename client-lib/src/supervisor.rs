@@ -14,6 +14,7 @@ use crate::clock::{self, Alarm};
 use crate::error::Error;
 use crate::listeners::Board;
 use crate::rebind::{Action, Failure, Input, Machine};
+use crate::renewal::Renewed;
 use crate::socket_watch::SocketWatch;
 use crate::status::{DaemonLoss, Status};
 use crate::uplink::{Binding, Uplink};
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) uplink: Uplink,
     pub(crate) board: Board,
     pub(crate) claim: Claim,
+    pub(crate) renewed: Renewed,
 }
 
 impl Shared {
@@ -105,6 +107,7 @@ impl Supervisor {
             uplink,
             board,
             claim: Claim::default(),
+            renewed: Renewed::default(),
         };
         Ok(Self {
             identity,

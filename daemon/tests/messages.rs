@@ -89,6 +89,7 @@ impl Person {
             app_key: AppKey::parse("K").unwrap(),
             user_id: UserId::parse(name).ok(),
             token: Token::parse("t".to_owned()).ok(),
+            updated_token: None,
             wanted: true,
             verified: true,
             last_code: None,

@@ -274,6 +274,9 @@ table! {
     90012 IMD_TLS Loop Unavailable
         "Encryption with the server fails; the text says why."
         "Mend what the text names; it is tried again by itself.";
+    90014 IMD_NO_CONNECTION Call FailedPrecondition
+        "There is no connection whose token could be changed, or its user is not known yet."
+        "Connect with the new token.";
 }
 
 impl Code {

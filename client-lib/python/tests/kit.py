@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -77,12 +79,22 @@ def token(user: str) -> str:
     return imctl.stdout.strip()
 
 
+def made(user: str, ago: int, left: int) -> str:
+    """A token of this user that was made so many seconds ago and ends in so many; nobody has signed it."""
+    now = int(time.time())
+    parts = ({"alg": "HS256"}, {"sub": user, "iat": now - ago, "exp": now + left})
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join((*encoded, "c2ln"))
+
+
 class Mosquitto:
     """The system's own program with the repository's configuration, on a port of its own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.tokens = {user: token(user) for user in ("alice", "bob", "system")}
+        # 80 % of its life are over.
+        self.tokens["carol"] = made("carol", 10_000, 600)
         self._process: subprocess.Popen[bytes] | None = None
         passwords = directory / "passwords"
         passwords.write_text("".join(f"{user}:{secret}\n" for user, secret in self.tokens.items()))

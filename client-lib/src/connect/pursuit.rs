@@ -210,7 +210,14 @@ impl Pursuit {
             Err(error) => return Answer::of(error),
         };
         let request = link.request(v1::ConnectRequest {
-            token: self.token.reveal().to_owned(),
+            token: self
+                .shared
+                .renewed
+                .get()
+                .as_ref()
+                .unwrap_or(&self.token)
+                .reveal()
+                .to_owned(),
             time_limit_seconds: time_left.map(seconds).unwrap_or_default(),
             user_id: self.user_id.clone(),
             connect_id: self.connect.clone(),

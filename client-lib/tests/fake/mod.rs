@@ -377,6 +377,7 @@ impl SessionService for Script {
     type BindStream = Events<v1::BindResponse>;
     type ConnectStream = Events<v1::ConnectResponse>;
     type WatchStatusStream = Events<v1::WatchStatusResponse>;
+    type WatchTokenExpiringStream = Events<v1::WatchTokenExpiringResponse>;
 
     async fn bind(&self, request: Request<v1::BindRequest>) -> Result<Response<Self::BindStream>, Status> {
         let instance = request.get_ref().instance_id.clone();
@@ -479,6 +480,20 @@ impl SessionService for Script {
         _: Request<v1::WatchStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
         Err(Status::unimplemented("the library uses the Bind stream"))
+    }
+
+    async fn watch_token_expiring(
+        &self,
+        _: Request<v1::WatchTokenExpiringRequest>,
+    ) -> Result<Response<Self::WatchTokenExpiringStream>, Status> {
+        Err(Status::unimplemented("an older daemon"))
+    }
+
+    async fn update_token(
+        &self,
+        _: Request<v1::UpdateTokenRequest>,
+    ) -> Result<Response<v1::UpdateTokenResponse>, Status> {
+        Err(Status::unimplemented("an older daemon"))
     }
 }
 

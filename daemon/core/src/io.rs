@@ -8,7 +8,7 @@ use imd_proto::code::Code;
 
 use crate::account::{Account, AppKey, DeviceClass, InstallationId, Token, UserId};
 use crate::server::Server;
-use crate::time::BootTime;
+use crate::time::{BootTime, UnixTime};
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -101,6 +101,10 @@ pub enum Input {
     Call { call: CallId, request: Request },
     /// An app's binding has ended.
     Unbound { instance: InstanceId },
+    /// An app says that it can bring a new token when it is asked for one.
+    TokenProvider { instance: InstanceId, app: Requester },
+    /// It cannot any longer. (The end of its binding says so too.)
+    NoTokenProvider { instance: InstanceId },
     /// Answers [`Action::OpenAccount`].
     AccountOpened {
         account: Account,
@@ -129,6 +133,7 @@ pub enum Input {
 pub enum Request {
     Init { instance: InstanceId, app_key: AppKey },
     Connect(ConnectRequest),
+    UpdateToken(TokenUpdate),
     Disconnect { by: Requester },
     Logout { by: Requester },
 }
@@ -148,6 +153,16 @@ pub struct ConnectRequest {
     pub database_opened_seen: bool,
     /// It had succeeded at an earlier run of the daemon, and is no new wish of the app: it gives way to an end.
     pub resumes: bool,
+}
+
+/// A new token for the connection that is wanted.
+#[derive(Clone)]
+pub struct TokenUpdate {
+    /// `None`: the call was made without a binding, and names its App Key.
+    pub instance: Option<InstanceId>,
+    pub app_key: Option<AppKey>,
+    pub token: Token,
+    pub by: Requester,
 }
 
 /// Whether there is a way to the outside.
@@ -180,6 +195,8 @@ pub struct Remembered {
     pub user_id: Option<UserId>,
     /// Erased by logout and by a token verdict.
     pub token: Option<Token>,
+    /// Brought by UpdateToken, and not taken by a server yet: it is tried first, and `token` if it is refused.
+    pub updated_token: Option<Token>,
     /// Whether the connection is wanted.
     pub wanted: bool,
     /// Whether the server has taken this account's login before.
@@ -320,6 +337,8 @@ pub enum Action {
     Publish(Box<Status>),
     /// Something happened that is not a status.
     Notify(Event),
+    /// Ask this app, and no other, for a new token: the present one ends then.
+    AskForToken { instance: InstanceId, expires: UnixTime },
     /// After [`Input::Stop`]: all is done.
     Stopped,
 }

@@ -25,6 +25,12 @@ pub struct Claims {
 /// Two machines' clocks may differ by so much.
 const TOLERANCE_SECONDS: f64 = 300.0;
 
+/// The share of its life after which a token is to be renewed.
+const RENEWAL_SHARE: f64 = 0.8;
+
+/// The end of the year 9999, in seconds since 1970: what a token says of later times is not meant.
+const LAST_SECOND: f64 = 253_402_300_799.0;
+
 impl Claims {
     /// The claims of a token; `None` where it is opaque.
     #[must_use]
@@ -44,6 +50,24 @@ impl Claims {
     #[must_use]
     pub fn has_expired(&self, now: UnixTime) -> bool {
         self.exp.is_some_and(|exp| exp + TOLERANCE_SECONDS < seconds(now))
+    }
+
+    /// When the token ends by its own word; `None`: it does not say. It is in the years 1970 to 9999.
+    #[must_use]
+    pub fn expires(&self) -> Option<UnixTime> {
+        self.exp.map(unix_time)
+    }
+
+    /// When 80 % of the token's life are over; `None`: it does not say when it ends. Where it does not say
+    /// either when it was made, or says that it ended before, its life begins when it was `seen` first.
+    #[must_use]
+    pub fn renewal_due(&self, seen: UnixTime) -> Option<UnixTime> {
+        let exp = self.exp?;
+        let made = self
+            .iat
+            .filter(|iat| *iat < exp)
+            .unwrap_or_else(|| seconds(seen).min(exp));
+        Some(unix_time(made + (exp - made) * RENEWAL_SHARE))
     }
 
     /// By how many seconds `iat` or `nbf` is in the future, if by more than five minutes: then this machine's
@@ -70,6 +94,14 @@ impl Claims {
 )]
 fn seconds(time: UnixTime) -> f64 {
     time.as_millis() as f64 / 1000.0
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "it lies between 1970 and the year 9999"
+)]
+fn unix_time(seconds: f64) -> UnixTime {
+    UnixTime::from_millis((seconds.clamp(0.0, LAST_SECOND) * 1000.0) as i64)
 }
 
 #[cfg(test)]
@@ -105,6 +137,54 @@ mod tests {
                 ahead,
                 "{payload}"
             );
+        }
+    }
+
+    #[test]
+    fn a_token_is_to_be_renewed_at_80_percent_of_its_life() {
+        let seen = UnixTime::from_millis(500_000);
+        for (payload, due) in [
+            (r#"{"iat":1000,"exp":2000}"#, Some(1_800_000)),
+            (r#"{"exp":1500}"#, Some(1_300_000)),
+            (r#"{"iat":1000}"#, None),
+            (r#"{"sub":"alice"}"#, None),
+        ] {
+            let due = due.map(UnixTime::from_millis);
+            assert_eq!(
+                Claims::read(&jwt(payload)).unwrap().renewal_due(seen),
+                due,
+                "{payload}"
+            );
+        }
+    }
+
+    #[test]
+    fn absurd_times_are_bounded() {
+        let seen = UnixTime::from_millis(500_000);
+        for (payload, due, expires) in [
+            (r#"{"iat":2000,"exp":1000}"#, 900_000, 1_000_000),
+            (r#"{"exp":100}"#, 100_000, 100_000),
+            (r#"{"exp":-5}"#, 0, 0),
+            (
+                r#"{"iat":-1e308,"exp":1e308}"#,
+                253_402_300_799_000,
+                253_402_300_799_000,
+            ),
+        ] {
+            let claims = Claims::read(&jwt(payload)).unwrap();
+            assert_eq!(
+                claims.renewal_due(seen),
+                Some(UnixTime::from_millis(due)),
+                "{payload}"
+            );
+            assert_eq!(
+                claims.expires(),
+                Some(UnixTime::from_millis(expires)),
+                "{payload}"
+            );
+        }
+        for payload in [r#"{"exp":1e999}"#, r#"{"exp":NaN}"#, r#"{"exp":"soon"}"#] {
+            assert_eq!(Claims::read(&jwt(payload)), None, "{payload}");
         }
     }
 

@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use imd_core::account::Token;
 use imd_core::io::Remembered;
 use imd_core::jwt::Claims;
 use imd_core::server::Server;
+use imd_core::time::Words;
 use tokio::sync::watch;
 
 use super::examine;
@@ -350,13 +352,35 @@ pub(super) fn token(remembered: Option<&Remembered>) -> Finding {
             "Get a new token and connect with it; or set the clock right.",
         );
     }
+    let now = clock::now().unix;
+    let left = claims.expires().map(|end| {
+        let millis = end.as_millis().saturating_sub(now.as_millis());
+        Words(Duration::from_millis(u64::try_from(millis).unwrap_or_default()))
+    });
+    let end = left.map_or_else(String::new, |left| format!("; it ends in {left}"));
+    if remembered.updated_token.is_some() {
+        return finding(
+            "token",
+            Verdict::Ok,
+            format!("a JWT, not expired{end}; a newer token waits for the next login"),
+            "",
+        );
+    }
+    if claims.renewal_due(now).is_some_and(|due| due <= now) {
+        return finding(
+            "token",
+            Verdict::Warning,
+            format!("80 % of the token's life are over, and no app has brought another one{end}"),
+            "Start an app that brings tokens, or bring one with imctl update-token --token-file FILE.",
+        );
+    }
     // Whose it is stands in the status; a finding may be sent to somebody.
     let has = |claim: &Option<String>| if claim.is_some() { "with" } else { "without" };
     finding(
         "token",
         Verdict::Ok,
         format!(
-            "a JWT {} a user id, {} an App Key, not expired",
+            "a JWT {} a user id, {} an App Key, not expired{end}",
             has(&claims.sub),
             has(&claims.app)
         ),

@@ -160,6 +160,10 @@ fn parse(row: Session) -> Result<Remembered, Invalid> {
             .token
             .map(|token| Token::parse(token.into_inner()))
             .transpose()?,
+        updated_token: row
+            .updated_token
+            .map(|token| Token::parse(token.into_inner()))
+            .transpose()?,
         wanted: row.wanted,
         verified: row.verified,
         last_code: row.last_code.map(Code),
@@ -172,6 +176,7 @@ fn session(remembered: &Remembered) -> Session {
         app_key: remembered.app_key.as_str().to_owned(),
         user_id: remembered.user_id.as_ref().map(|user| user.as_str().to_owned()),
         token: remembered.token.as_ref().map(secret),
+        updated_token: remembered.updated_token.as_ref().map(secret),
         wanted: remembered.wanted,
         verified: remembered.verified,
         last_code: remembered.last_code.map(|code| code.0),
@@ -190,6 +195,7 @@ mod tests {
             app_key: AppKey::parse("chat").unwrap(),
             user_id: Some(UserId::parse("王芳").unwrap()),
             token: Some(Token::parse("canary-51cc".to_owned()).unwrap_or_else(|_| unreachable!())),
+            updated_token: Token::parse("canary-52dd".to_owned()).ok(),
             wanted: true,
             verified: false,
             last_code: Some(Code::RC_DISCONN_KICK),

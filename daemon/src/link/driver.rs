@@ -281,6 +281,12 @@ impl<V: Vault> Driver<V> {
                 self.tell(Input::Call { call, request });
             }
             Command::Unbound { instance } => self.tell(Input::Unbound { instance }),
+            Command::TokenProvider { instance, app } => self.tell(match app {
+                Some(app) => Input::TokenProvider { instance, app },
+                // It has opened another stream since.
+                None if self.hub.token_providers.is_open(&instance) => return,
+                None => Input::NoTokenProvider { instance },
+            }),
             Command::Instance { instance, answer } => {
                 let (app_key, phase) = self.core.instance(&instance);
                 // Who asked may have gone.
@@ -374,6 +380,10 @@ impl<V: Vault> Driver<V> {
             Action::HangUp { epoch, how } => self.connection.hang_up(epoch, how),
             Action::Publish(status) => self.hub.status.publish(*status),
             Action::Notify(event) => self.notify(event),
+            Action::AskForToken { instance, expires } => {
+                tracing::info!(instance = %instance.0, "an app is asked for a new token");
+                self.hub.token_providers.ask(&instance, expires);
+            }
             Action::Stopped => {
                 if let Stop::Asked(waiting) = &mut self.stop {
                     self.stop = Stop::Agreed(std::mem::take(waiting));

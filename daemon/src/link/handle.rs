@@ -2,7 +2,7 @@
 
 use imd_core::ConnectPhase;
 use imd_core::account::AppKey;
-use imd_core::io::{Callback, ConnectRequest, InstanceId, Refusal, Request, Requester};
+use imd_core::io::{Callback, ConnectRequest, InstanceId, Refusal, Request, Requester, TokenUpdate};
 use imd_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,6 +27,11 @@ pub enum Command {
     },
     /// An app's binding has ended.
     Unbound { instance: InstanceId },
+    /// An app can bring a new token from here on, or cannot any longer.
+    TokenProvider {
+        instance: InstanceId,
+        app: Option<Requester>,
+    },
     /// What the core knows of an instance.
     Instance {
         instance: InstanceId,
@@ -111,6 +116,22 @@ impl Handle {
     /// As [`Handle::init`].
     pub async fn logout(&self, by: Requester) -> Result<Result<(), Refusal>, Stopped> {
         self.ask(Request::Logout { by }).await
+    }
+
+    /// Gives the connection a token for its next login; answered when it is on disk.
+    ///
+    /// # Errors
+    /// As [`Handle::init`].
+    pub async fn update_token(&self, update: TokenUpdate) -> Result<Result<(), Refusal>, Stopped> {
+        self.ask(Request::UpdateToken(update)).await
+    }
+
+    /// Tells that an app can bring a new token; `None`: that it cannot any longer.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn token_provider(&self, instance: InstanceId, app: Option<Requester>) -> Result<(), Stopped> {
+        self.send(Command::TokenProvider { instance, app }).await
     }
 
     /// Tells that an app's binding has ended.

@@ -253,6 +253,8 @@ mod tests {
             "SessionService/Connect",
             "SessionService/Disconnect",
             "SessionService/Logout",
+            "SessionService/UpdateToken",
+            "SessionService/WatchTokenExpiring",
         ];
         assert_eq!(guarded.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     }

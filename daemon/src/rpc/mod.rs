@@ -41,6 +41,7 @@ mod server;
 mod session;
 mod stop;
 mod timeline;
+mod token;
 mod unfit;
 
 pub use accept::{Limits, Listening, Peer};

@@ -145,6 +145,7 @@ pub async fn serve(
         about: Arc::clone(&about),
         goodbye: goodbye.clone(),
         bindings: Budget::new("bindings", BINDINGS),
+        token_streams: Budget::new("streams that wait for a question for a token", BINDINGS),
     });
     let unread = Budget::new("bytes of answers that have not been read", UNREAD);
     let pages = Pages::new(unread.clone());

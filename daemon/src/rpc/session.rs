@@ -20,12 +20,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::arguments::{AppHello, ConnectArguments};
+use super::arguments::{AppHello, ConnectArguments, UpdateTokenArguments};
 use super::binding::{Caller, Place, peer};
 use super::budget::{Budget, Held};
 use super::convert;
 use super::server::{About, CAPABILITIES};
 use super::stop::Stop;
+use super::token;
 use crate::clock;
 use crate::hub::{BoundApp, Hub, Published};
 use crate::link;
@@ -50,12 +51,15 @@ pub(super) struct Session {
     pub(super) goodbye: Stop,
     /// How many one process may have.
     pub(super) bindings: Budget,
+    /// How many streams one process may have on which it waits to be asked for a token.
+    pub(super) token_streams: Budget,
 }
 
 #[tonic::async_trait]
 impl SessionService for Session {
     type BindStream = Stream<v1::BindResponse>;
     type ConnectStream = Stream<v1::ConnectResponse>;
+    type WatchTokenExpiringStream = Stream<v1::WatchTokenExpiringResponse>;
     type WatchStatusStream = Stream<v1::WatchStatusResponse>;
 
     async fn bind(&self, request: Request<v1::BindRequest>) -> Result<Response<Self::BindStream>, Status> {
@@ -148,6 +152,31 @@ impl SessionService for Session {
         };
         tokio::spawn(waiting.pass_on(callbacks, answers, self.goodbye.asked()));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn watch_token_expiring(
+        &self,
+        request: Request<v1::WatchTokenExpiringRequest>,
+    ) -> Result<Response<Self::WatchTokenExpiringStream>, Status> {
+        let Caller::Bound(app) = Caller::of(&request, &self.hub)? else {
+            let text = "only a bound app can be asked for a token: bind first, and name the binding in the \
+                        metadata imd-binding";
+            return Err(to_status(Code::IMD_NOT_BOUND, text));
+        };
+        let held = self.token_streams.take(&peer(&request)?, 1)?;
+        token::watch(app, held, &self.hub, &self.link, self.goodbye.asked()).await
+    }
+
+    async fn update_token(
+        &self,
+        request: Request<v1::UpdateTokenRequest>,
+    ) -> Result<Response<v1::UpdateTokenResponse>, Status> {
+        let caller = Caller::of(&request, &self.hub);
+        // First of all, so that the token's memory is wiped whatever is wrong with the rest.
+        let arguments = UpdateTokenArguments::try_from(request.into_inner());
+        let caller = caller?;
+        let arguments = arguments.map_err(convert::invalid)?;
+        token::update(&caller, arguments, &self.link).await
     }
 
     async fn disconnect(

@@ -71,6 +71,7 @@ pub async fn serve_unfit(listener: Listener, services: Unfit, goodbye: Stop) -> 
         about: Arc::clone(&about),
         goodbye: goodbye.clone(),
         bindings: Budget::new("bindings", BINDINGS),
+        token_streams: Budget::new("streams that wait for a question for a token", BINDINGS),
     });
     let admin = AdminServiceServer::new(Admin {
         link,

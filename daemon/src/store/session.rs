@@ -51,6 +51,8 @@ pub struct Session {
     pub user_id: Option<String>,
     /// Erased by logout and by a token verdict.
     pub token: Option<Secret>,
+    /// To be tried before `token`, which it replaces once a server has taken it.
+    pub updated_token: Option<Secret>,
     /// Whether the connection is wanted.
     pub wanted: bool,
     /// Whether the server has taken this account's login before.
@@ -65,6 +67,7 @@ impl fmt::Debug for Session {
             .field("app_key", &self.app_key)
             .field("user_id", &self.user_id)
             .field("has_token", &self.token.is_some())
+            .field("has_updated_token", &self.updated_token.is_some())
             .field("wanted", &self.wanted)
             .field("verified", &self.verified)
             .field("last_code", &self.last_code)
@@ -79,6 +82,9 @@ struct Written<'a> {
     app_key: &'a str,
     user_id: Option<&'a str>,
     token: Option<&'a str>,
+    /// Left out where there is none, as an older imd would write it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_token: Option<&'a str>,
     wanted: bool,
     verified: bool,
     last_code: Option<i32>,
@@ -90,6 +96,8 @@ struct Read {
     app_key: String,
     user_id: Option<String>,
     token: Option<String>,
+    #[serde(default)]
+    updated_token: Option<String>,
     wanted: bool,
     verified: bool,
     last_code: Option<i32>,
@@ -213,6 +221,7 @@ fn parse(file: std::fs::File) -> io::Result<SessionLook> {
             app_key: read.app_key,
             user_id: read.user_id,
             token: read.token.map(Secret::new),
+            updated_token: read.updated_token.map(Secret::new),
             wanted: read.wanted,
             verified: read.verified,
             last_code: read.last_code,
@@ -232,15 +241,18 @@ fn place(error: &serde_json::Error) -> String {
 
 fn to_json(session: &Session) -> io::Result<Zeroizing<Vec<u8>>> {
     let token = session.token.as_ref().map(Secret::reveal);
+    let updated_token = session.updated_token.as_ref().map(Secret::reveal);
     let user_id = session.user_id.as_deref();
     // JSON makes six bytes of one at most; more room than needed, so that the buffer never grows.
-    let length = session.app_key.len() + user_id.map_or(0, str::len) + token.map_or(0, str::len);
+    let texts = [Some(session.app_key.as_str()), user_id, token, updated_token];
+    let length: usize = texts.into_iter().flatten().map(str::len).sum();
     let mut bytes = Zeroizing::new(Vec::with_capacity(512 + 6 * length));
     let written = Written {
         version: VERSION,
         app_key: &session.app_key,
         user_id,
         token,
+        updated_token,
         wanted: session.wanted,
         verified: session.verified,
         last_code: session.last_code,

@@ -17,6 +17,7 @@ fn session() -> Session {
         app_key: "chat".to_owned(),
         user_id: Some("alice".to_owned()),
         token: Some(Secret::new("canary-77aa".to_owned())),
+        updated_token: None,
         wanted: true,
         verified: true,
         last_code: None,

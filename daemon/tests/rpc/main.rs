@@ -19,3 +19,4 @@ mod open_metrics;
 mod session;
 mod stored;
 mod support;
+mod token;

@@ -214,6 +214,7 @@ impl Daemon {
             },
             Command::Ask { .. }
             | Command::Unbound { .. }
+            | Command::TokenProvider { .. }
             | Command::Instance { .. }
             | Command::JoinGroup { .. }
             | Command::QuitGroup { .. }

@@ -239,6 +239,7 @@ fn online(client: usize) -> Core {
         app_key: AppKey::parse("demo").unwrap(),
         user_id: Some(UserId::parse(&format!("user-{client}")).unwrap()),
         token: Some(Token::parse("opaque".to_owned()).unwrap()),
+        updated_token: None,
         wanted: true,
         verified: true,
         last_code: None,

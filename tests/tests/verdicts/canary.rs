@@ -15,7 +15,7 @@ use imd_tests::token;
 use super::stage::{Stage, assert_says};
 
 /// What every token of this test has in it, as it stands or as a JWT's signature does.
-const CANARY: &str = "canary-3f9d-not-to-be-seen";
+pub(crate) const CANARY: &str = "canary-3f9d-not-to-be-seen";
 
 #[test]
 fn tokens_pass_through_every_verdict_unseen() {
@@ -96,12 +96,12 @@ fn tokens_pass_through_every_verdict_unseen() {
     assert_eq!(files(&stage), Vec::<PathBuf>::new(), "logout erases it");
 }
 
-fn session_file(stage: &Stage) -> PathBuf {
+pub(crate) fn session_file(stage: &Stage) -> PathBuf {
     stage.daemon.home().state_directory().join("session.json")
 }
 
 /// The files of the test's home, the log among them, in which a token shows.
-fn files(stage: &Stage) -> Vec<PathBuf> {
+pub(crate) fn files(stage: &Stage) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut left = vec![stage.daemon.home().root().to_owned()];
     while let Some(directory) = left.pop() {

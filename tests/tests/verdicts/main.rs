@@ -6,6 +6,7 @@
 //! | `stage.rs`, `app.rs` | a daemon, its broker and its apps, and what a verdict comes to |
 //! | `refusals.rs` | CONNACK: versions, client ids, bans, and the answers that only make it wait |
 //! | `tokens.rs` | refused and expired tokens, the further tries of a good one, the better one of another app |
+//! | `renewal.rs` | a token near its end: who is asked, and what UpdateToken does |
 //! | `im_codes.rs` | the server's own codes, which outrank the table |
 //! | `goodbyes.rs` | DISCONNECT, and ends without one |
 //! | `redirects.rs` | use another server |
@@ -30,6 +31,7 @@ mod im_codes;
 mod logins;
 mod redirects;
 mod refusals;
+mod renewal;
 mod stage;
 mod strangers;
 mod tokens;

@@ -54,6 +54,7 @@ from imd_client._message import (
     SendFailure,
     SentStatus,
 )
+from imd_client._renewal import TokenExpiring, TokenProvider
 from imd_client._sending import Sending
 from imd_client._status import ConnectionStatus, Loss, Network, NextRetry, OfflineSync, Status
 
@@ -112,6 +113,8 @@ __all__ = [
     "StatusListener",
     "Tail",
     "Timeline",
+    "TokenExpiring",
+    "TokenProvider",
     "Unlisted",
     "Unreadable",
     "Verdict",

@@ -8,11 +8,12 @@ import re
 import sys
 import uuid
 from collections.abc import Coroutine, Generator
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from imd_client import _connect, _methods, _wire
+from imd_client import _connect, _methods, _renewal, _wire
 from imd_client._binder import Binder, Identity
 from imd_client._board import Listener, StatusChanges, StatusListener
 from imd_client._calls import Calls
@@ -24,6 +25,7 @@ from imd_client._event import Start
 from imd_client._feed import Events, Feed
 from imd_client._generated import session_pb2
 from imd_client._message import Content, ConversationKey
+from imd_client._renewal import Provide, TokenProvider
 from imd_client._sending import Courier, Sending
 from imd_client._status import Status
 
@@ -77,6 +79,7 @@ class Client(Calls):
         self._courier = Courier(binder, self._spawn)
         self._events: set[Events] = set()
         self._callbacks: set[asyncio.Task[None]] = set()
+        self._provider: TokenProvider | None = None
         self._is_closed = False
 
     @classmethod
@@ -169,6 +172,34 @@ class Client(Calls):
         task = asyncio.get_running_loop().create_task(_connect.call_back(connecting, callback))
         self._callbacks.add(task)
         task.add_done_callback(self._callbacks.discard)
+
+    async def update_token(self, token: str) -> datetime | None:
+        """Gives the connection a new token for its next login, and drops nothing: it is on the daemon's disk when
+        this is answered, and is tried first from then on. If the server refuses it, the one before is used again.
+
+        Gives when the new token ends; None where it does not say. Raises 90014 without a connection (after 31020
+        too: connect with the new token then) and 31004 for a token of another user or App Key.
+        """
+        return await self._shielded(self._update_token(token))
+
+    async def _update_token(self, token: str) -> datetime | None:
+        answer = await self._call(_methods.UPDATE_TOKEN, session_pb2.UpdateTokenRequest(token=token))
+        self._connector.renewed(token)
+        return _wire.time(answer.expire_time) if answer.HasField("expire_time") else None
+
+    def set_token_provider(self, provide: Provide) -> TokenProvider:
+        """Lets the daemon ask this app for a new token when the present one, a JWT, nears its end. What `provide`
+        gives goes to `update_token`. Of all apps with a provider one is asked at a time; one that raises, or gives
+        nothing within the lease (30 seconds, or a quarter of the time that is left), is followed by the next.
+
+        It is awaited in the event loop, and goes on with the next daemon until the guard is closed. A client has
+        one provider: another one takes its place.
+        """
+        self._check()
+        if self._provider is not None:
+            self._provider.close()
+        self._provider = TokenProvider(self._spawn(_renewal.offer(self._binder, provide, self.update_token)))
+        return self._provider
 
     async def disconnect(self) -> None:
         """Ends the connection for every app. The server keeps the session, so messages queue up there."""

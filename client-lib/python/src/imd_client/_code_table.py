@@ -501,3 +501,11 @@ class Code(CodeRow):
         "Mend what the text names; it is tried again by itself.",
     )
     "Encryption with the server fails; the text says why."
+
+    IMD_NO_CONNECTION = (
+        90014,
+        "call",
+        "There is no connection whose token could be changed, or its user is not known yet.",
+        "Connect with the new token.",
+    )
+    "There is no connection whose token could be changed, or its user is not known yet."

@@ -169,6 +169,10 @@ class Connector:
         for connecting in self._waiting:
             connecting.tell_outcome(closed(NAME))
 
+    def renewed(self, token: str) -> None:
+        """UpdateToken has brought another token."""
+        self._keeper.renewed(token)
+
     def signed_out(self) -> None:
         """Disconnect or logout was called."""
         self._keeper.signed_out()

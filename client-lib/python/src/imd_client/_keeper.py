@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -124,6 +124,11 @@ class Keeper:
         """onError."""
         if self._holds(request):
             self.state = Idle()
+
+    def renewed(self, token: str) -> None:
+        """The connect that is kept goes on with another token, should it be made again."""
+        if isinstance(self.state, Kept):
+            self.state = replace(self.state, request=replace(self.state.request, token=token))
 
     def signed_out(self) -> None:
         """The app itself has called disconnect or logout."""

@@ -37,6 +37,16 @@ class Method(Generic[Req, Res]):
 BIND = Method("/imd.v1.SessionService/Bind", session_pb2.BindRequest, session_pb2.BindResponse)
 INIT = Method("/imd.v1.SessionService/Init", session_pb2.InitRequest, session_pb2.InitResponse)
 CONNECT = Method("/imd.v1.SessionService/Connect", session_pb2.ConnectRequest, session_pb2.ConnectResponse)
+WATCH_TOKEN_EXPIRING = Method(
+    "/imd.v1.SessionService/WatchTokenExpiring",
+    session_pb2.WatchTokenExpiringRequest,
+    session_pb2.WatchTokenExpiringResponse,
+)
+UPDATE_TOKEN = Method(
+    "/imd.v1.SessionService/UpdateToken",
+    session_pb2.UpdateTokenRequest,
+    session_pb2.UpdateTokenResponse,
+)
 DISCONNECT = Method("/imd.v1.SessionService/Disconnect", session_pb2.DisconnectRequest, session_pb2.DisconnectResponse)
 LOGOUT = Method("/imd.v1.SessionService/Logout", session_pb2.LogoutRequest, session_pb2.LogoutResponse)
 GET_STATUS = Method("/imd.v1.SessionService/GetStatus", session_pb2.GetStatusRequest, session_pb2.GetStatusResponse)

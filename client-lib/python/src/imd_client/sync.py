@@ -7,6 +7,7 @@ after a fork, not before.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -32,6 +33,8 @@ from imd_client._message import (
     MessagePage,
     Outbox,
 )
+from imd_client._renewal import TokenExpiring
+from imd_client._renewal import TokenProvider as AsyncTokenProvider
 from imd_client._status import Status
 from imd_client._thread import LoopThread
 
@@ -39,7 +42,7 @@ T = TypeVar("T")
 
 LOGGER = logging.getLogger("imd_client")
 
-__all__ = ["Client", "Events", "Sending", "StatusChanges", "StatusListener"]
+__all__ = ["Client", "Events", "Sending", "StatusChanges", "StatusListener", "TokenProvider"]
 
 
 class Client:
@@ -169,6 +172,21 @@ class Client:
             return self._client.subscribe(start)
 
         return Events(self._run(begin()), self._thread)
+
+    def update_token(self, token: str) -> datetime | None:
+        """See `imd_client.Client.update_token`."""
+        return self._run(self._client.update_token(token))
+
+    def set_token_provider(self, provide: Callable[[TokenExpiring], str]) -> TokenProvider:
+        """See `imd_client.Client.set_token_provider`. `provide` runs on a thread of its own, and may wait."""
+
+        async def answer(expiring: TokenExpiring) -> str:
+            return await asyncio.to_thread(provide, expiring)
+
+        async def add() -> AsyncTokenProvider:
+            return self._client.set_token_provider(answer)
+
+        return TokenProvider(self._run(add()), self._thread)
 
     def disconnect(self) -> None:
         """See `imd_client.Client.disconnect`."""
@@ -401,6 +419,28 @@ class StatusChanges:
     def close(self) -> None:
         """Ends it, for one who waits on another thread too."""
         self._thread.run(self._changes.aclose())
+
+
+class TokenProvider:
+    """Keeps a token provider, until it is closed: a context manager. The daemon then asks another app."""
+
+    def __init__(self, provider: AsyncTokenProvider, thread: LoopThread) -> None:
+        self._provider = provider
+        self._thread = thread
+
+    def close(self) -> None:
+        """Takes the provider away."""
+
+        async def close() -> None:
+            self._provider.close()
+
+        self._thread.run(close())
+
+    def __enter__(self) -> TokenProvider:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class StatusListener:

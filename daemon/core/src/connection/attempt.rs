@@ -96,6 +96,9 @@ impl Core {
             return;
         }
         let epoch = self.next_epoch();
+        if let Want::On(target) = &mut self.want {
+            target.tokens.promote();
+        }
         let Want::On(target) = &self.want else { return };
         let mut candidates = self.candidates(target);
         let Some(server) = candidates.pop_front() else {

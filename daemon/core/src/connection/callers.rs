@@ -50,7 +50,10 @@ pub(crate) enum Slot {
 /// An accepted connect without its terminal callback.
 pub(crate) struct Waiter {
     pub(crate) connect: ConnectId,
+    /// As its connect brought it; the updated one, if the server has refused that.
     pub(crate) token: Token,
+    /// As UpdateToken has brought it since.
+    pub(crate) updated: Option<Token>,
     /// The user the caller expects: named by it or by its token.
     pub(crate) user_id: Option<UserId>,
     pub(crate) deadline: Option<BootTime>,
@@ -120,7 +123,28 @@ impl Callers {
     }
 
     pub(crate) fn waits_for(&self, token: &Token) -> bool {
-        self.waiters().any(|(_, waiter)| waiter.token == *token)
+        self.waiters()
+            .any(|(_, waiter)| waiter.token == *token || waiter.updated.as_ref() == Some(token))
+    }
+
+    /// UpdateToken has brought a token: it is good for all who wait.
+    pub(crate) fn update_token(&mut self, token: &Token) {
+        for (_, waiter) in self.pending_mut() {
+            waiter.updated = Some(token.clone());
+        }
+    }
+
+    /// The server has refused a token. Whoever waits with the other one of its two goes on waiting.
+    pub(crate) fn token_refused(&mut self, token: &Token) {
+        for (_, waiter) in self.pending_mut() {
+            if waiter.updated.as_ref() == Some(token) {
+                waiter.updated = None;
+            } else if waiter.token == *token
+                && let Some(updated) = waiter.updated.take()
+            {
+                waiter.token = updated;
+            }
+        }
     }
 
     pub(crate) fn is_waiting(&self) -> bool {

@@ -86,6 +86,7 @@ impl Core {
             return;
         };
         remembered.wanted = false;
+        remembered.updated_token = None;
         if logout {
             remembered.token = None;
             remembered.verified = false;
@@ -103,10 +104,12 @@ impl Core {
         how: Option<HangUp>,
         refusal: &Refusal,
     ) {
+        self.renewal.note = None;
         self.remember(Remembered {
             app_key: target.app_key.clone(),
             user_id: target.user_id.clone(),
             token: (!erase_token).then(|| target.tokens.to_remember().clone()),
+            updated_token: None,
             wanted: false,
             verified: target.verified,
             last_code,
@@ -170,6 +173,7 @@ impl Core {
             app_key: target.app_key.clone(),
             user_id: target.user_id.clone(),
             token: Some(target.tokens.to_remember().clone()),
+            updated_token: target.tokens.updated().cloned(),
             wanted: true,
             verified: target.verified,
             last_code: None,

@@ -7,7 +7,7 @@ use imd_proto::code::Code;
 use super::Core;
 use super::backoff::{LENIENCY, LONGEST, STABLE};
 use super::link::{Link, Purpose, Wait, held};
-use super::target::{Redirect, Want};
+use super::target::{Redirect, Standing, Want};
 use super::verdict::{Packet, Verdict, fault_code, judge, words_text};
 use crate::io::{Fault, FaultKind, HangUp, Protocol, Refusal, ServerWords};
 use crate::jwt::Claims;
@@ -171,8 +171,11 @@ impl Core {
         } else {
             Refusal { code, text }
         };
-        let lenient =
-            !explicit && target.verified && in_use.accepted && target.lenient_tries < LENIENCY.len();
+        let was_updated = in_use.standing == Standing::Updated;
+        let lenient = !explicit
+            && target.verified
+            && in_use.standing.was_accepted()
+            && target.lenient_tries < LENIENCY.len();
         if lenient && target.tokens.rotate_to_untried() {
             self.fail(
                 now,
@@ -186,6 +189,7 @@ impl Core {
         }
         if lenient && let Some(wait) = LENIENCY.get(target.lenient_tries) {
             target.lenient_tries = target.lenient_tries.saturating_add(1);
+            target.tokens.doubt();
             self.fail(
                 now,
                 Failure {
@@ -211,25 +215,32 @@ impl Core {
             .filter(|(_, waiter)| waiter.token == *next)
             .find_map(|(_, waiter)| waiter.user_id.clone());
         let unnamed = target.user_id.is_none();
-        let accepted = target.tokens.in_use().accepted;
+        let doubted = target.tokens.in_use().standing == Standing::Doubted;
         let lenient_wait = LENIENCY.get(target.lenient_tries).copied();
-        if accepted && lenient_wait.is_some() {
+        if doubted && lenient_wait.is_some() {
             target.lenient_tries = target.lenient_tries.saturating_add(1);
         }
+        self.callers.token_refused(&refused);
         self.settle(&Err(refusal.clone()), |waiter| waiter.token == refused);
+        let mut text = refusal.text;
+        if was_updated {
+            self.renewal.note = None;
+            self.persist();
+            text.push_str("; the updated token is dropped for the one before");
+        }
         if unnamed && let Some(user_id) = next_user {
             self.user_is(&user_id);
             self.open_ahead();
         }
         let wait = match lenient_wait {
-            Some(wait) if accepted => FailureWait::Lenient(wait),
+            Some(wait) if doubted => FailureWait::Lenient(wait),
             Some(_) | None => FailureWait::Table,
         };
         self.fail(
             now,
             Failure {
                 code: refusal.code,
-                text: refusal.text,
+                text,
                 wait,
             },
         );

@@ -6,14 +6,14 @@ use super::Core;
 use super::backoff::FIRST;
 use super::callers::{ConnectPhase, Slot, Waiter};
 use super::link::{Link, Wait};
-use super::target::{Candidate, Target, Want};
-use crate::account::{AppKey, UserId};
+use super::target::{Target, Want};
+use crate::account::{AppKey, Token, UserId};
 use crate::io::{Action, CallId, Callback, ConnectKey, ConnectRequest, InstanceId, Opened, Refusal, Request};
 use crate::jwt::Claims;
 use crate::time::Now;
 
 /// Refuses a call.
-fn refuse<T>(code: Code, text: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(code: Code, text: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal {
         code,
         text: text.into(),
@@ -28,6 +28,10 @@ impl Core {
                 self.answer(call, result);
             }
             Request::Connect(request) => self.connect(now, call, request),
+            Request::UpdateToken(update) => {
+                let result = self.update_token(now, update);
+                self.answer(call, result);
+            }
             Request::Disconnect { by } => {
                 self.sign_out(now, &by, false);
                 self.answer(call, Ok(()));
@@ -160,25 +164,7 @@ impl Core {
 
     /// The user: named by the caller, else by the token, else remembered for the same token.
     fn whose(&self, request: &ConnectRequest, app_key: &AppKey) -> Result<Option<UserId>, Refusal> {
-        let claims = Claims::read(&request.token).unwrap_or_default();
-        if let Some(app) = &claims.app
-            && app != app_key.as_str()
-        {
-            return refuse(
-                Code::RC_CONN_TOKEN_INCORRECT,
-                format!("the token is for the App Key {app:?}, this app's is {app_key}"),
-            );
-        }
-        let subject = match claims.sub.as_deref().map(UserId::parse) {
-            None => None,
-            Some(Ok(user_id)) => Some(user_id),
-            Some(Err(invalid)) => {
-                return refuse(
-                    Code::RC_CONN_TOKEN_INCORRECT,
-                    format!("the token names a user that cannot be one: {}", invalid.text),
-                );
-            }
-        };
+        let subject = subject(&request.token, app_key)?;
         if let (Some(subject), Some(user_id)) = (&subject, &request.user_id)
             && subject != user_id
         {
@@ -259,6 +245,7 @@ impl Core {
         let waiter = Waiter {
             connect,
             token: token.clone(),
+            updated: None,
             user_id: user_id.clone(),
             deadline: time_limit.map(|limit| now.boot + limit),
             database_told: database_opened_seen,
@@ -269,13 +256,7 @@ impl Core {
         match &mut self.want {
             Want::On(target) => {
                 let callers = &self.callers;
-                target.tokens.add(
-                    Candidate {
-                        token,
-                        accepted: false,
-                    },
-                    |token| callers.waits_for(token),
-                );
+                target.tokens.add(token, |token| callers.waits_for(token));
                 self.join(now);
             }
             Want::Off(_) => {
@@ -330,6 +311,27 @@ impl Core {
             | Link::LoggingIn { .. }
             | Link::Erasing { .. } => {}
         }
+    }
+}
+
+/// The user a token names, if it names one.
+pub(super) fn subject(token: &Token, app_key: &AppKey) -> Result<Option<UserId>, Refusal> {
+    let claims = Claims::read(token).unwrap_or_default();
+    if let Some(app) = &claims.app
+        && app != app_key.as_str()
+    {
+        return refuse(
+            Code::RC_CONN_TOKEN_INCORRECT,
+            format!("the token is for the App Key {app:?}, this app's is {app_key}"),
+        );
+    }
+    match claims.sub.as_deref().map(UserId::parse) {
+        None => Ok(None),
+        Some(Ok(user_id)) => Ok(Some(user_id)),
+        Some(Err(invalid)) => refuse(
+            Code::RC_CONN_TOKEN_INCORRECT,
+            format!("the token names a user that cannot be one: {}", invalid.text),
+        ),
     }
 }
 

@@ -156,6 +156,7 @@ impl Core {
             return;
         }
         target.tokens.accept();
+        self.renewal.note = None;
         target.lenient_tries = 0;
         let first_login = target.account() != self.last_login;
         let ours = self.config.keep_alive;

@@ -36,6 +36,7 @@ mod link;
 mod login;
 mod network;
 mod publish;
+mod renewal;
 mod target;
 mod verdict;
 
@@ -46,6 +47,7 @@ use imd_proto::code::Code;
 use self::callers::Callers;
 pub use self::callers::ConnectPhase;
 use self::link::{Link, Next, SYNC_LIMIT, Sync};
+use self::renewal::Renewal;
 use self::target::{Ending, Target, Want};
 use crate::account::{Account, AppKey};
 use crate::io::{
@@ -77,6 +79,8 @@ pub enum WakeUp {
     OfflineSync,
     /// The clean connect after a logout took too long.
     EraseLimit,
+    /// The token nears its end: an app is to be asked for another one.
+    TokenRenewal,
 }
 
 /// The account's database.
@@ -108,6 +112,7 @@ pub struct Core {
     server: Option<crate::server::Server>,
     /// Why what comes in cannot be stored. It changes nothing but the status.
     storage_full: Option<String>,
+    renewal: Renewal,
     published: Option<Status>,
     stopping: bool,
     actions: VecDeque<Action>,
@@ -131,6 +136,7 @@ impl Core {
             reason,
             server: None,
             storage_full: None,
+            renewal: Renewal::default(),
             published: None,
             stopping: false,
             actions: VecDeque::new(),
@@ -150,7 +156,12 @@ impl Core {
         match input {
             Input::Start { remembered } => self.start(now, remembered),
             Input::Call { call, request } => self.handle_request(now, call, request),
-            Input::Unbound { instance } => self.callers.unbind(&instance),
+            Input::Unbound { instance } => {
+                self.callers.unbind(&instance);
+                self.renewal.cannot_provide(&instance);
+            }
+            Input::TokenProvider { instance, app } => self.renewal.can_provide(instance, app),
+            Input::NoTokenProvider { instance } => self.renewal.cannot_provide(&instance),
             Input::AccountOpened { account, result } => self.account_opened(now, &account, result),
             Input::Link { epoch, event } => self.handle_link(now, epoch, event),
             Input::Network(network) => self.network_is(now, network),
@@ -168,6 +179,7 @@ impl Core {
         }
         // What the input has made due at once, such as a limit of 0 or a packet that is long overdue.
         self.expire(now);
+        self.renew_token(now);
         self.publish();
     }
 
@@ -184,7 +196,8 @@ impl Core {
         }
         let limits = self.callers.waiters().filter_map(|(_, waiter)| waiter.deadline);
         let limit = limits.min().map(|at| (at, WakeUp::TimeLimit));
-        [limit, self.link_timeout()].into_iter().flatten().min()
+        let renewal = self.renewal.wake_up().map(|at| (at, WakeUp::TokenRenewal));
+        [limit, self.link_timeout(), renewal].into_iter().flatten().min()
     }
 
     fn link_timeout(&self) -> Option<(BootTime, WakeUp)> {
@@ -281,6 +294,7 @@ impl Core {
                 WakeUp::Ping => self.ping(now),
                 WakeUp::OfflineSync => self.offline_sync(false),
                 WakeUp::EraseLimit => self.hang_up(HangUp::Abort),
+                WakeUp::TokenRenewal => self.renew_token(now),
             }
         }
     }
@@ -298,7 +312,10 @@ impl Core {
         match (&account, token) {
             (Some(_), Some(token)) => {
                 let user_id = remembered.user_id.clone();
-                let target = Target::new(remembered.app_key.clone(), user_id, token, true);
+                let mut target = Target::new(remembered.app_key.clone(), user_id, token, true);
+                if let Some(updated) = remembered.updated_token.clone() {
+                    target.tokens.update(updated);
+                }
                 "connecting, as before the daemon started".clone_into(&mut self.reason);
                 self.want = Want::On(Box::new(target));
             }

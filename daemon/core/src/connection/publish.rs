@@ -60,7 +60,10 @@ impl Core {
         Status {
             status,
             generation: 0,
-            reason: self.reason.clone(),
+            reason: match &self.renewal.note {
+                Some(note) => format!("{}; {note}", self.reason),
+                None => self.reason.clone(),
+            },
             attempt,
             next_retry,
             last_code,

@@ -94,7 +94,11 @@ impl Target {
             user_id,
             tokens: Tokens::new(Candidate {
                 token,
-                accepted: verified,
+                standing: if verified {
+                    Standing::Accepted
+                } else {
+                    Standing::Untried
+                },
             }),
             verified,
             backoff: Backoff::default(),
@@ -123,13 +127,38 @@ impl Target {
 /// A token and what is known of it.
 pub(crate) struct Candidate {
     pub(crate) token: Token,
-    /// A server has taken it for this account.
-    pub(crate) accepted: bool,
+    pub(crate) standing: Standing,
 }
 
-/// The token in use, and those that joiners brought, to be tried if it is refused. Never empty.
+/// What is known of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A connect brought it, and no server has answered to it yet.
+    Untried,
+    /// UpdateToken brought it, and no server has answered to it yet.
+    Updated,
+    /// A server has taken it for this account.
+    Accepted,
+    /// A server has taken it, and has refused it since.
+    Doubted,
+}
+
+impl Standing {
+    /// Whether a server has taken it for this account.
+    pub(crate) const fn was_accepted(self) -> bool {
+        match self {
+            Self::Untried | Self::Updated => false,
+            Self::Accepted | Self::Doubted => true,
+        }
+    }
+}
+
+/// The token in use, the one that takes its place with the next dial, and those that are tried if it is refused.
+/// Never empty.
 pub(crate) struct Tokens {
     in_use: Candidate,
+    /// Brought by UpdateToken.
+    updated: Option<Candidate>,
     others: VecDeque<Candidate>,
 }
 
@@ -140,6 +169,7 @@ impl Tokens {
     fn new(in_use: Candidate) -> Self {
         Self {
             in_use,
+            updated: None,
             others: VecDeque::new(),
         }
     }
@@ -148,64 +178,146 @@ impl Tokens {
         &self.in_use
     }
 
-    /// The last one that a CONNACK took; before the first such, the one in use.
-    pub(crate) fn to_remember(&self) -> &Token {
-        let mut all = std::iter::once(&self.in_use).chain(self.others.iter().rev());
-        let accepted = all.find(|candidate| candidate.accepted);
-        &accepted.unwrap_or(&self.in_use).token
+    fn all(&self) -> impl Iterator<Item = &Candidate> {
+        std::iter::once(&self.in_use)
+            .chain(&self.updated)
+            .chain(self.others.iter().rev())
     }
 
+    /// The last one that a CONNACK took; before the first such, the one in use.
+    pub(crate) fn to_remember(&self) -> &Token {
+        let accepted = self.all().find(|candidate| candidate.standing.was_accepted());
+        let brought = || {
+            self.all()
+                .find(|candidate| candidate.standing != Standing::Updated)
+        };
+        &accepted.or_else(brought).unwrap_or(&self.in_use).token
+    }
+
+    /// The one that UpdateToken brought last, until a server has answered to it; `None` too where it is the one to
+    /// be remembered anyway.
+    pub(crate) fn updated(&self) -> Option<&Token> {
+        let untried = || {
+            self.all()
+                .find(|candidate| candidate.standing == Standing::Updated)
+        };
+        let updated = &self.updated.as_ref().or_else(untried)?.token;
+        (updated != self.to_remember()).then_some(updated)
+    }
+
+    /// The newest that a server has taken or UpdateToken has brought: its end is worth a word.
+    pub(crate) fn newest(&self) -> Option<&Token> {
+        let newest = self.updated.as_ref().unwrap_or(&self.in_use);
+        (newest.standing != Standing::Untried).then_some(&newest.token)
+    }
+
+    /// The server has taken the one in use. One that UpdateToken brought puts an end to those before it.
     pub(crate) fn accept(&mut self) {
-        self.in_use.accepted = true;
+        if self.in_use.standing == Standing::Updated {
+            self.others.retain(|other| !other.standing.was_accepted());
+        }
+        self.in_use.standing = Standing::Accepted;
+    }
+
+    /// The server has refused the one in use, which it took before.
+    pub(crate) fn doubt(&mut self) {
+        if self.in_use.standing.was_accepted() {
+            self.in_use.standing = Standing::Doubted;
+        }
     }
 
     /// Whether the tokens hold this one.
     pub(crate) fn contains(&self, token: &Token) -> bool {
-        self.in_use.token == *token || self.others.iter().any(|other| other.token == *token)
+        self.all().any(|candidate| candidate.token == *token)
     }
 
     /// Adds a joiner's token. The oldest ones that nobody waits for make room.
-    pub(crate) fn add(&mut self, candidate: Candidate, is_waited_for: impl Fn(&Token) -> bool) {
-        if self.contains(&candidate.token) {
+    pub(crate) fn add(&mut self, token: Token, is_waited_for: impl Fn(&Token) -> bool) {
+        if self.contains(&token) {
             return;
         }
-        self.others.push_back(candidate);
+        self.others.push_back(Candidate {
+            token,
+            standing: Standing::Untried,
+        });
         let mut spare = self
             .others
             .iter()
             .filter(|other| !is_waited_for(&other.token))
             .count();
         self.others.retain(|other| {
-            let drop = spare > SPARE && !is_waited_for(&other.token) && !other.accepted;
+            let drop = spare > SPARE && !is_waited_for(&other.token) && !other.standing.was_accepted();
             spare = spare.saturating_sub(usize::from(drop));
             !drop
         });
     }
 
-    /// Drops the tokens, but the one in use, that `keep` does not want.
+    /// A token for the next dial. It takes the place of one that was brought so before and has not been sent yet.
+    pub(crate) fn update(&mut self, token: Token) {
+        if let Some(before) = self.updated.take() {
+            self.set_aside(before);
+        }
+        if self.in_use.token == token {
+            return;
+        }
+        let known = self.others.iter().position(|other| other.token == token);
+        let known = known.and_then(|at| self.others.remove(at));
+        self.updated = Some(known.unwrap_or(Candidate {
+            token,
+            standing: Standing::Updated,
+        }));
+    }
+
+    /// A dial begins: what UpdateToken brought is in use from here on. The one before is kept for the case that it is
+    /// refused.
+    pub(crate) fn promote(&mut self) {
+        if let Some(updated) = self.updated.take() {
+            let before = std::mem::replace(&mut self.in_use, updated);
+            self.set_aside(before);
+        }
+    }
+
+    /// Keeps a token for later, unless it was brought in place of others and has been replaced itself.
+    fn set_aside(&mut self, candidate: Candidate) {
+        match candidate.standing {
+            Standing::Updated => {}
+            Standing::Untried | Standing::Accepted | Standing::Doubted => self.others.push_back(candidate),
+        }
+    }
+
+    /// Drops the tokens that connects brought, but the one in use, where `keep` does not want them.
     pub(crate) fn retain(&mut self, keep: impl Fn(&Token) -> bool) {
         self.others.retain(|other| keep(&other.token));
     }
 
-    /// Puts the next untried token in use and keeps the present one for later. `false`: there is none.
+    /// Puts the next untried token in use and keeps the present one, which was refused, for later. `false`: there
+    /// is none.
     pub(crate) fn rotate_to_untried(&mut self) -> bool {
-        let Some(at) = self.others.iter().position(|other| !other.accepted) else {
+        let Some(next) = self.take_untried() else {
             return false;
         };
-        let Some(next) = self.others.remove(at) else {
-            return false;
-        };
+        self.doubt();
         self.others.push_back(std::mem::replace(&mut self.in_use, next));
         true
     }
 
     /// Drops the token in use for the next one, an untried one first. `false`: it was the only one.
     pub(crate) fn discard(&mut self) -> bool {
-        let untried = self.others.iter().position(|other| !other.accepted);
-        let Some(next) = self.others.remove(untried.unwrap_or(0)) else {
+        let Some(next) = self.take_untried().or_else(|| self.others.pop_front()) else {
             return false;
         };
         self.in_use = next;
         true
+    }
+
+    fn take_untried(&mut self) -> Option<Candidate> {
+        if let Some(updated) = self.updated.take() {
+            return Some(updated);
+        }
+        let at = self
+            .others
+            .iter()
+            .position(|other| !other.standing.was_accepted())?;
+        self.others.remove(at)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use imd_core::io::{CallId, Callback, ConnectId, ConnectKey, ConnectRequest, Input, Request};
+use imd_core::io::{CallId, Callback, ConnectId, ConnectKey, ConnectRequest, Input, Request, TokenUpdate};
 
 use imd_core::time::BootTime;
 
 use crate::checks::{Checked, ensure};
-use crate::transition::{APPS, App, Key, Wish};
+use crate::transition::{APPS, App, Key, Secret, Wish};
 use crate::world::{AppConnect, World, instance, requester};
 
 impl World {
@@ -66,6 +66,16 @@ impl World {
             resumes: false,
         };
         self.issue(connect)
+    }
+
+    pub(crate) fn update_token(&mut self, app: App, secret: Secret, bound: bool) -> Checked {
+        let update = TokenUpdate {
+            instance: bound.then(|| instance(app)),
+            app_key: (!bound).then(|| Key::Demo.parse()).transpose()?,
+            token: secret.token()?,
+            by: requester(app),
+        };
+        self.call(Request::UpdateToken(update))
     }
 
     pub(crate) fn issue(&mut self, connect: AppConnect) -> Checked {

@@ -173,6 +173,7 @@ impl Model {
         entry.latest = Some(Latest {
             connect: request.key.connect.clone(),
             token: request.token.clone(),
+            updated: None,
             user: user.clone(),
             deadline: request.time_limit.map(|limit| self.now.boot + limit),
             opened: request.database_opened_seen,
@@ -184,6 +185,9 @@ impl Model {
             refused: false,
             tried: false,
             taken: false,
+            updated: false,
+            replaces: false,
+            next: false,
         };
         match (self.hold.as_mut(), app_key) {
             (Some(hold), _) => {
@@ -293,12 +297,18 @@ impl Model {
                 user: remembered.user_id.clone(),
                 succeeded: true,
                 from_last_run: true,
-                tokens: vec![Brought {
+                tokens: [Brought {
                     token: token.clone(),
                     refused: false,
                     tried: false,
                     taken: true,
-                }],
+                    updated: false,
+                    replaces: false,
+                    next: false,
+                }]
+                .into_iter()
+                .chain(remembered.updated_token.clone().map(Brought::updated))
+                .collect(),
                 referred: None,
                 older_protocol: false,
                 spoken: false,

@@ -112,10 +112,12 @@ fn cause(input: &Input, due: Option<WakeUp>) -> Cause {
     match input {
         Input::Start { .. } => Cause::Start,
         Input::Call { request, .. } => match request {
-            Request::Init { .. } | Request::Connect(_) => Cause::Connect,
+            Request::Init { .. } | Request::Connect(_) | Request::UpdateToken(_) => Cause::Connect,
             Request::Disconnect { .. } | Request::Logout { .. } => Cause::SignOut,
         },
-        Input::Unbound { .. } | Input::Stop => Cause::SignOut,
+        Input::Unbound { .. } | Input::TokenProvider { .. } | Input::NoTokenProvider { .. } | Input::Stop => {
+            Cause::SignOut
+        }
         Input::AccountOpened { .. } | Input::StorageFull(_) => Cause::Database,
         Input::Link { event, .. } => match event {
             LinkEvent::LoggedIn => Cause::LoggedIn,
@@ -140,7 +142,8 @@ fn cause(input: &Input, due: Option<WakeUp>) -> Cause {
         Input::Network(Network::Unavailable) => Cause::NoNetwork,
         Input::Sleeping => Cause::Sleep,
         Input::Timeout => match due {
-            Some(WakeUp::NextAttempt) => Cause::NextAttempt,
+            // Nothing of the status changes with the question for a token: a late wake-up was for the attempt too.
+            Some(WakeUp::NextAttempt | WakeUp::TokenRenewal) => Cause::NextAttempt,
             Some(WakeUp::TimeLimit) => Cause::TimeLimit,
             // No answer in time is a fault like any other.
             Some(_) | None => Cause::Fault,

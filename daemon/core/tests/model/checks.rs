@@ -106,6 +106,7 @@ impl Model {
             Action::HangUp { epoch, how } => self.hang_up(*epoch, *how),
             Action::Publish(status) => self.publish(status),
             Action::Notify(event) => self.notify(event),
+            Action::AskForToken { instance, expires } => self.asked(instance, *expires),
             Action::Stopped => {
                 ensure!(self.step.stop, "Stopped without Stop");
                 self.step.stopped = true;
@@ -209,6 +210,13 @@ impl Model {
                 remembered.token.is_some(),
                 "a wanted connection is remembered without a token"
             );
+            if let Some(updated) = &remembered.updated_token {
+                let is_updated = |brought: &Brought| brought.token == *updated && brought.updated;
+                ensure!(
+                    hold.tokens.iter().any(is_updated) && remembered.token.as_ref() != Some(updated),
+                    "a token is remembered as updated that no UpdateToken brought"
+                );
+            }
             if remembered.verified {
                 let account = remembered.account();
                 ensure!(
@@ -382,9 +390,7 @@ impl Model {
                 ));
             }
         }
-        if let Some(brought) = self.brought(&dial.token) {
-            brought.tried = true;
-        }
+        self.token_sent(&dial.token);
         Ok(())
     }
 

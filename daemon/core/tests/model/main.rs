@@ -2,7 +2,7 @@
 //!
 //! - `transition` and `strategy`: what may happen, and how often.
 //! - `world`, with `apps` and `server`: lets it happen, and carries out what the core asks for.
-//! - `reference`, with `calls`, `wire`, `tokens`, `around`, `verdict`, `link` and `pace`: what must follow, from
+//! - `reference`, with `calls`, `wire`, `tokens`, `renewal`, `around`, `verdict`, `link` and `pace`: what must follow, from
 //!   the design alone.
 //! - `checks` and `settled`: hold the two together, action by action and after every step.
 //! - `chart` and `drawing`: the chart of the status, from what happens in it.
@@ -20,6 +20,7 @@ mod drawing;
 mod link;
 mod pace;
 mod reference;
+mod renewal;
 mod server;
 mod settled;
 mod strategy;

@@ -214,6 +214,7 @@ impl Pace {
             && [Cause::Lenient, Cause::TableOrLenient].contains(&wait.cause)
         {
             wait.span.from = now;
+            wait.cause = Cause::TableOrLenient;
             self.failures.0 = 0;
         }
     }

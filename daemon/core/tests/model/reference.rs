@@ -18,6 +18,7 @@ use imd_core::{Code, ConnectPhase};
 
 use crate::link::{Doom, Link, Stage, Sync};
 use crate::pace::{Pace, Span};
+use crate::renewal::Renewal;
 
 pub(crate) struct Model {
     pub(crate) config: Config,
@@ -44,6 +45,7 @@ pub(crate) struct Model {
     /// Somebody has signed out in this run.
     pub(crate) signed_out: bool,
     pub(crate) stopped: bool,
+    pub(crate) renewal: Renewal,
     pub(crate) step: Step,
 }
 
@@ -91,6 +93,12 @@ pub(crate) struct Brought {
     pub(crate) tried: bool,
     /// A CONNACK has taken it since this connection is wanted.
     pub(crate) taken: bool,
+    /// By UpdateToken, too.
+    pub(crate) updated: bool,
+    /// By UpdateToken alone: once it is taken, those before it are of no use, nor is it once it is replaced.
+    pub(crate) replaces: bool,
+    /// By the last UpdateToken, and not sent since.
+    pub(crate) next: bool,
 }
 
 #[derive(Default)]
@@ -105,6 +113,8 @@ pub(crate) struct Instance {
 pub(crate) struct Latest {
     pub(crate) connect: ConnectId,
     pub(crate) token: Token,
+    /// Brought by UpdateToken since.
+    pub(crate) updated: Option<Token>,
     pub(crate) user: Option<UserId>,
     pub(crate) deadline: Option<BootTime>,
     /// onDatabaseOpened has been heard.
@@ -225,6 +235,7 @@ impl Model {
             ended: None,
             signed_out: false,
             stopped: false,
+            renewal: Renewal::default(),
             step: Step::default(),
         }
     }
@@ -309,6 +320,9 @@ impl Model {
             }
             return;
         }
+        if self.hold.is_none() {
+            self.newest_may_change();
+        }
         self.step.ping_due = self.link.as_mut().and_then(|link| {
             let epoch = link.epoch();
             Some((epoch, link.up()?.ping_due()))
@@ -319,10 +333,16 @@ impl Model {
             Input::Call { call, request } => match request {
                 Request::Init { instance, app_key } => self.init(*call, instance, app_key),
                 Request::Connect(request) => self.connect(*call, request),
+                Request::UpdateToken(update) => self.update_token(*call, update),
                 Request::Disconnect { .. } => self.sign_out(*call, false),
                 Request::Logout { .. } => self.sign_out(*call, true),
             },
+            Input::TokenProvider { instance, .. } => {
+                self.renewal.providers.insert(instance.clone());
+            }
+            Input::NoTokenProvider { instance } => self.renewal.gone(instance),
             Input::Unbound { instance } => {
+                self.renewal.gone(instance);
                 self.step.unbound = Some(instance.clone());
                 if let Some(entry) = self.instances.get_mut(instance) {
                     entry.unbound = true;
@@ -437,7 +457,8 @@ pub(crate) fn is_quiet(action: &Action) -> bool {
         | Action::Ping { .. }
         | Action::HangUp { .. }
         | Action::Publish(_)
-        | Action::Notify(_) => false,
+        | Action::Notify(_)
+        | Action::AskForToken { .. } => false,
     }
 }
 

@@ -295,6 +295,10 @@ impl Model {
             latest.is_some_and(|latest| latest.deadline.is_some())
         });
         match wake_up {
+            Some((_, WakeUp::TokenRenewal)) => ensure!(
+                self.hold.is_some(),
+                "a wake-up for the token of a connection that nobody wants"
+            ),
             Some((_, WakeUp::TimeLimit)) => ensure!(limits, "a wake-up for a limit that nobody has"),
             Some((_, why)) if idle => return Err(format!("nothing to do, and a wake-up for {why:?}")),
             None if limits => return Err("a limit with no wake-up".to_owned()),

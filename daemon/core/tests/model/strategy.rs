@@ -146,6 +146,9 @@ fn transition() -> impl Strategy<Value = Transition> {
         3 => (app(), key()).prop_map(|(app, key)| Transition::Init(app, key)),
         8 => wish().prop_map(Transition::Connect),
         2 => (app(), any::<bool>()).prop_map(|(app, honest)| Transition::Reissue { app, honest }),
+        2 => (app(), select(&Secret::ALL[..]), any::<bool>())
+            .prop_map(|(app, secret, bound)| Transition::UpdateToken { app, secret, bound }),
+        3 => (app(), prop::bool::weighted(0.7)).prop_map(|(app, can)| Transition::Provides { app, can }),
         1 => app().prop_map(Transition::Disconnect),
         1 => app().prop_map(Transition::Logout),
         1 => app().prop_map(Transition::Unbound),

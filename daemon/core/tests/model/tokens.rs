@@ -19,6 +19,7 @@ impl Model {
         let Some(token) = self.link.as_ref().map(|link| link.dial.token.clone()) else {
             return;
         };
+        self.newest_may_change();
         let leniency = self.leniency(&token, by_table);
         let pending = self.pending();
         let Some(hold) = self.hold.as_ref() else { return };
@@ -40,7 +41,15 @@ impl Model {
             let Some(latest) = self.latest(key) else { continue };
             let nothing = vec![Told::Nothing];
             let either = vec![Told::Nothing, Told::Error(code)];
-            let allowed = if latest.token == token {
+            let own = [Some(&latest.token), latest.updated.as_ref()];
+            let goes_on = own.into_iter().flatten().any(|own| usable(own) && untried(own));
+            let may_go_on = own.into_iter().flatten().any(usable);
+            let allowed = if goes_on && latest.updated.is_some() {
+                waiting = true;
+                nothing
+            } else if may_go_on && latest.updated.is_some() {
+                either
+            } else if latest.token == token {
                 match leniency {
                     Need::No => vec![Told::Error(code)],
                     Need::Must if !others => nothing,
@@ -66,6 +75,9 @@ impl Model {
         }
         for (key, allowed) in tells {
             self.tell(&key, allowed);
+        }
+        if leniency == Need::No {
+            self.give_up(&token);
         }
         if end == Need::May {
             self.step.off = Need::May;
@@ -96,6 +108,23 @@ impl Model {
             Need::Must if !others => self.pace.lenient(at, refusals),
             Need::No if !good_before => {}
             Need::No | Need::Must | Need::May => self.pace.lenient_or_failed(at, refusals),
+        }
+    }
+
+    /// Who waits with this token has the updated one left, if any.
+    fn give_up(&mut self, token: &Token) {
+        for latest in self
+            .instances
+            .values_mut()
+            .filter_map(|entry| entry.latest.as_mut())
+        {
+            if latest.updated.as_ref() == Some(token) {
+                latest.updated = None;
+            } else if latest.token == *token
+                && let Some(updated) = latest.updated.take()
+            {
+                latest.token = updated;
+            }
         }
     }
 

@@ -20,6 +20,17 @@ pub(crate) enum Transition {
         app: App,
         honest: bool,
     },
+    /// `bound`: it says for which instance; else the call names its App Key.
+    UpdateToken {
+        app: App,
+        secret: Secret,
+        bound: bool,
+    },
+    /// The app can bring a new token from here on, or cannot.
+    Provides {
+        app: App,
+        can: bool,
+    },
     Disconnect(App),
     Logout(App),
     Unbound(App),

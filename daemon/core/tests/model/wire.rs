@@ -152,11 +152,10 @@ impl Model {
             }
             (Identity::Known(account), Some(_) | None) => {
                 self.step.login = Some(epoch);
+                self.newest_may_change();
                 self.step.remembered = Some(token.clone());
                 self.taken.push((account, token.clone()));
-                if let Some(brought) = self.brought(&token) {
-                    brought.taken = true;
-                }
+                self.token_taken(&token);
                 if let Some(hold) = self.hold.as_mut() {
                     hold.refusals.0 = 0;
                 }

@@ -11,6 +11,8 @@ pub(crate) fn input(input: &Input) -> String {
             Some(remembered) => format!("Start with {}", state(remembered)),
         },
         Input::Call { call, request } => format!("{call:?} {}", request_words(request)),
+        Input::TokenProvider { instance, .. } => format!("TokenProvider {}", instance.0),
+        Input::NoTokenProvider { instance } => format!("NoTokenProvider {}", instance.0),
         Input::Unbound { instance } => format!("Unbound {}", instance.0),
         Input::AccountOpened { account, result } => {
             format!(
@@ -43,6 +45,12 @@ fn request_words(request: &Request) -> String {
             request.database_opened_seen,
             request.resumes,
         ),
+        Request::UpdateToken(update) => format!(
+            "UpdateToken of {:?}/{:?} to {:?}",
+            update.instance.as_ref().map(|instance| &instance.0),
+            update.app_key,
+            Secret::of(&update.token),
+        ),
         Request::Disconnect { by } => format!("Disconnect by {by}"),
         Request::Logout { by } => format!("Logout by {by}"),
     }
@@ -67,10 +75,11 @@ fn event_words(event: &LinkEvent) -> String {
 
 fn state(remembered: &imd_core::io::Remembered) -> String {
     format!(
-        "{} {:?} token {:?} wanted {} verified {} last {:?}",
+        "{} {:?} token {:?} updated {:?} wanted {} verified {} last {:?}",
         remembered.app_key,
         remembered.user_id,
         remembered.token.as_ref().map(Secret::of),
+        remembered.updated_token.as_ref().map(Secret::of),
         remembered.wanted,
         remembered.verified,
         remembered.last_code,
@@ -117,6 +126,13 @@ pub(crate) fn action(action: &Action) -> String {
             status.attempt,
         ),
         Action::Notify(event) => format!("Notify {event:?}"),
+        Action::AskForToken { instance, expires } => {
+            format!(
+                "AskForToken {}, which ends at {}",
+                instance.0,
+                expires.as_millis()
+            )
+        }
         Action::Stopped => "Stopped".to_owned(),
     }
 }

@@ -162,6 +162,16 @@ impl World {
             Transition::Init(app, key) => self.init(app, key),
             Transition::Connect(wish) => self.connect(wish),
             Transition::Reissue { app, honest } => self.reissue(app, honest),
+            Transition::UpdateToken { app, secret, bound } => self.update_token(app, secret, bound),
+            Transition::Provides { app, can } => {
+                let instance = instance(app);
+                self.input(if can {
+                    let app = requester(app);
+                    Input::TokenProvider { instance, app }
+                } else {
+                    Input::NoTokenProvider { instance }
+                })
+            }
             Transition::Disconnect(app) => {
                 let by = requester(app);
                 self.call(Request::Disconnect { by })
@@ -323,6 +333,8 @@ impl World {
             }
             Input::Start { .. }
             | Input::Unbound { .. }
+            | Input::TokenProvider { .. }
+            | Input::NoTokenProvider { .. }
             | Input::AccountOpened { .. }
             | Input::Link { .. }
             | Input::Resumed
@@ -413,6 +425,7 @@ impl World {
             | Action::HangUp { .. }
             | Action::Publish(_)
             | Action::Notify(_)
+            | Action::AskForToken { .. }
             | Action::Stopped => {}
         }
         Ok(())

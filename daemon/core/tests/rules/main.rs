@@ -8,6 +8,7 @@ mod clocks;
 mod connect;
 #[cfg(test)]
 mod reconnect;
+mod renewal;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -159,7 +159,7 @@ pub(crate) fn elsewhere(reference: &str) -> ServerWords {
 pub(crate) struct Imd {
     core: Core,
     config: Config,
-    now: Now,
+    pub(crate) now: Now,
     /// What the file of the wanted state says.
     pub(crate) disk: Option<Remembered>,
     /// Databases open at once, unless this is off.
@@ -286,7 +286,7 @@ impl Imd {
         }
     }
 
-    fn call(&mut self, request: Request) -> Result<(), Code> {
+    pub(crate) fn call(&mut self, request: Request) -> Result<(), Code> {
         self.calls += 1;
         let asked = CallId(self.calls);
         self.input(Input::Call { call: asked, request });
@@ -302,6 +302,7 @@ impl Imd {
             | Action::HangUp { .. }
             | Action::Publish(_)
             | Action::Notify(_)
+            | Action::AskForToken { .. }
             | Action::Stopped => None,
         });
         let answer = answers.next().expect("every call is answered");
@@ -509,6 +510,7 @@ impl Imd {
             | Action::HangUp { .. }
             | Action::Publish(_)
             | Action::Notify(_)
+            | Action::AskForToken { .. }
             | Action::Stopped => None,
         };
         self.actions.iter().rev().find_map(dial).expect("a dial")
@@ -573,7 +575,7 @@ pub(crate) fn instance(app: &str) -> InstanceId {
     InstanceId(app.into())
 }
 
-fn requester(app: &str) -> Requester {
+pub(crate) fn requester(app: &str) -> Requester {
     Requester {
         app_id: Arc::from(format!("org.example.{app}")),
         pid: 4_711,

@@ -1,5 +1,6 @@
-//! `connect`, `disconnect` and `logout`.
+//! `connect`, `update-token`, `disconnect` and `logout`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use imd_client::{Client, Code, ConnectOptions, Error};
@@ -7,7 +8,7 @@ use imd_client::{Client, Code, ConnectOptions, Error};
 use crate::args::{Connect, Daemon};
 use crate::clock;
 use crate::output::{Failure, Mood, Output};
-use crate::shapes::Callback;
+use crate::shapes::{Callback, TokenUpdated};
 use crate::{for_daemon, progress, secret, status};
 
 /// Connects, and prints the callbacks with their times. The connection stays: the end of imctl only
@@ -99,6 +100,31 @@ fn tell(event: &Callback<'_>, mood: Mood, words: &str, output: &mut Output) -> R
         let pad = " ".repeat("onDatabaseOpened".len().saturating_sub(event.event.len()));
         let line = format!("{time}  +{} ms  {name}{pad}  {words}", event.elapsed_ms);
         line.trim_end().to_owned()
+    })
+}
+
+/// Gives the connection that is there a new token.
+pub(crate) async fn update_token(daemon: &Daemon, file: &Path, output: &mut Output) -> Result<(), Failure> {
+    let token = secret::read(file, Code::INVALID_PARAMETER_TOKEN)?;
+    let observer = for_daemon(Client::observer(), daemon).build_async().await?;
+    let app_key = observer.connection_status().app_key.clone();
+    if app_key.is_empty() {
+        let text = "the daemon knows of no connection: use imctl connect";
+        return Err(Failure::own(Code::IMD_NO_CONNECTION, text.to_owned()));
+    }
+    let client = for_daemon(Client::builder(app_key), daemon).build_async().await?;
+    let updating = client.update_token(token.as_str());
+    drop(token);
+    let expires = updating.await?;
+    let event = TokenUpdated {
+        expires: expires.map(clock::rfc3339),
+    };
+    output.print(&event, |_| match expires {
+        Some(end) => format!(
+            "the next login uses the new token, which ends at {}",
+            clock::date_and_time(end)
+        ),
+        None => "the next login uses the new token".to_owned(),
     })
 }
 

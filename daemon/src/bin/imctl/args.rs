@@ -47,6 +47,12 @@ pub(crate) enum Command {
     Wait(Wait),
     /// Connect, and print the callbacks as they come; the connection stays
     Connect(Connect),
+    /// Give the connection a new token for its next login; the link that is up stays
+    UpdateToken {
+        /// The file with the token, `-` for standard input
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
     /// End the connection for every app; messages queue up at the server
     Disconnect,
     /// End the connection for every app, end the session at the server and erase the token

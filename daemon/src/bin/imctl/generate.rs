@@ -62,6 +62,11 @@ const PAGES: Pages = Pages {
             "Connects; the token never stands in the arguments.",
         ),
         (
+            "update-token",
+            "imctl update-token --token-file token",
+            "For the next login; nothing is dropped.",
+        ),
+        (
             "disconnect",
             "imctl disconnect",
             "Signs out for every app; messages queue up at the server.",

@@ -64,6 +64,7 @@ async fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
             status::wait(&client.build_async().await?, &wait, output).await
         }
         Command::Connect(connect) => account::connect(&daemon, connect, output).await,
+        Command::UpdateToken { token_file } => account::update_token(&daemon, &token_file, output).await,
         Command::Disconnect => account::disconnect(&observer(&daemon).await?, output).await,
         Command::Logout => account::logout(&observer(&daemon).await?, output).await,
         Command::Send(send) => send::send(&observer(&daemon).await?, send, output).await,

@@ -12,6 +12,13 @@ use crate::clock::rfc3339;
 
 pub(crate) use messages::{Conversation, Event, Group, Message, event_name};
 
+/// A new token was taken.
+#[derive(Serialize)]
+pub(crate) struct TokenUpdated {
+    /// When it ends, by its own word.
+    pub(crate) expires: Option<String>,
+}
+
 /// The state of the connection.
 #[derive(Serialize)]
 pub(crate) struct Status<'a> {

@@ -147,6 +147,7 @@ fn remembered() -> Remembered {
         app_key: AppKey::parse("K").unwrap(),
         user_id: Some(UserId::parse("alice").unwrap()),
         token: Token::parse("t".to_owned()).ok(),
+        updated_token: None,
         wanted: true,
         verified: true,
         last_code: None,

@@ -91,6 +91,23 @@ impl TryFrom<v1::ConnectRequest> for ConnectArguments {
     }
 }
 
+/// UpdateToken's arguments.
+pub(super) struct UpdateTokenArguments {
+    pub(super) token: Token,
+    pub(super) app_key: Option<AppKey>,
+}
+
+impl TryFrom<v1::UpdateTokenRequest> for UpdateTokenArguments {
+    type Error = Invalid;
+
+    fn try_from(request: v1::UpdateTokenRequest) -> Result<Self, Invalid> {
+        Ok(Self {
+            token: Token::parse(request.token)?,
+            app_key: given(&request.app_key, AppKey::parse)?,
+        })
+    }
+}
+
 /// A text for people from somebody else's hand: one line, and no longer than a line should be.
 pub(super) fn words(text: &str) -> String {
     text.trim()

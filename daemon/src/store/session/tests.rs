@@ -10,6 +10,7 @@ fn session() -> Session {
         app_key: "chat".to_owned(),
         user_id: Some("王芳".to_owned()),
         token: Some(Secret::new(CANARY.to_owned())),
+        updated_token: None,
         wanted: true,
         verified: true,
         last_code: Some(-2),
@@ -84,6 +85,10 @@ fn what_is_saved_is_read_by_the_next_run() {
             wanted: false,
             verified: false,
             last_code: None,
+            ..session()
+        },
+        Session {
+            updated_token: Some(Secret::new("fresh".to_owned())),
             ..session()
         },
         Session {

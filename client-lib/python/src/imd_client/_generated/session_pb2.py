@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14imd/v1/session.proto\x12\x06imd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x0b\x42indRequest\x12\x0e\n\x06\x61pp_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x03 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x04 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x05 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\"\x87\x01\n\x0c\x42indResponse\x12\x1e\n\x05hello\x18\x01 \x01(\x0b\x32\r.imd.v1.HelloH\x00\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x18.imd.v1.ConnectionStatusH\x00\x12\"\n\x07goodbye\x18\x03 \x01(\x0b\x32\x0f.imd.v1.GoodbyeH\x00\x42\x07\n\x05\x65vent\"\x9c\x01\n\x05Hello\x12\x12\n\nbinding_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x15\n\rdaemon_run_id\x18\x05 \x01(\t\x12(\n\x06status\x18\x06 \x01(\x0b\x32\x18.imd.v1.ConnectionStatus\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0bInitRequest\x12\x0f\n\x07\x61pp_key\x18\x01 \x01(\t\"\x0e\n\x0cInitResponse\"\xa0\x01\n\x0e\x43onnectRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1a\n\x12time_limit_seconds\x18\x02 \x01(\x11\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nconnect_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61pp_key\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x61tabase_opened_seen\x18\x06 \x01(\x08\x12\x0f\n\x07resumes\x18\x07 \x01(\x08\"\x9f\x01\n\x0f\x43onnectResponse\x12\x31\n\x0f\x64\x61tabase_opened\x18\x01 \x01(\x0b\x32\x16.imd.v1.DatabaseOpenedH\x00\x12)\n\x07success\x18\x02 \x01(\x0b\x32\x16.imd.v1.ConnectSuccessH\x00\x12%\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.imd.v1.ConnectErrorH\x00\x42\x07\n\x05\x65vent\"?\n\x0e\x44\x61tabaseOpened\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x11\x12\x11\n\tcode_name\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"!\n\x0e\x43onnectSuccess\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"M\n\x0c\x43onnectError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x11\x12\x11\n\tcode_name\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\"\x13\n\x11\x44isconnectRequest\"\x14\n\x12\x44isconnectResponse\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x12\n\x10GetStatusRequest\"=\n\x11GetStatusResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.imd.v1.ConnectionStatus\"\x14\n\x12WatchStatusRequest\"?\n\x13WatchStatusResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.imd.v1.ConnectionStatus\"\xce\x03\n\x10\x43onnectionStatus\x12\x0e\n\x06status\x18\x01 \x01(\x11\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x33\n\x0fnext_retry_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rnext_retry_in\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tlast_code\x18\x08 \x01(\x11\x12\x16\n\x0elast_code_name\x18\t \x01(\t\x12%\n\x07network\x18\n \x01(\x0e\x32\x14.imd.v1.NetworkState\x12\x0f\n\x07\x61pp_key\x18\x0b \x01(\t\x12\x0f\n\x07user_id\x18\x0c \x01(\t\x12\x0e\n\x06server\x18\r \x01(\t\x12/\n\x0b\x63hange_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0coffline_sync\x18\x0f \x01(\x0e\x32\x18.imd.v1.OfflineSyncState\x12\x14\n\x0cstorage_full\x18\x10 \x01(\t*i\n\x0cNetworkState\x12\x1d\n\x19NETWORK_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17NETWORK_STATE_AVAILABLE\x10\x01\x12\x1d\n\x19NETWORK_STATE_UNAVAILABLE\x10\x02*\x9a\x01\n\x10OfflineSyncState\x12\"\n\x1eOFFLINE_SYNC_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aOFFLINE_SYNC_STATE_RUNNING\x10\x01\x12\x1f\n\x1bOFFLINE_SYNC_STATE_COMPLETE\x10\x02\x12!\n\x1dOFFLINE_SYNC_STATE_INCOMPLETE\x10\x03\x32\xc0\x03\n\x0eSessionService\x12\x33\n\x04\x42ind\x12\x13.imd.v1.BindRequest\x1a\x14.imd.v1.BindResponse0\x01\x12\x31\n\x04Init\x12\x13.imd.v1.InitRequest\x1a\x14.imd.v1.InitResponse\x12<\n\x07\x43onnect\x12\x16.imd.v1.ConnectRequest\x1a\x17.imd.v1.ConnectResponse0\x01\x12\x43\n\nDisconnect\x12\x19.imd.v1.DisconnectRequest\x1a\x1a.imd.v1.DisconnectResponse\x12\x37\n\x06Logout\x12\x15.imd.v1.LogoutRequest\x1a\x16.imd.v1.LogoutResponse\x12@\n\tGetStatus\x12\x18.imd.v1.GetStatusRequest\x1a\x19.imd.v1.GetStatusResponse\x12H\n\x0bWatchStatus\x12\x1a.imd.v1.WatchStatusRequest\x1a\x1b.imd.v1.WatchStatusResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14imd/v1/session.proto\x12\x06imd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x01\n\x0b\x42indRequest\x12\x0e\n\x06\x61pp_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x03 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x04 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x05 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\"\x87\x01\n\x0c\x42indResponse\x12\x1e\n\x05hello\x18\x01 \x01(\x0b\x32\r.imd.v1.HelloH\x00\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x18.imd.v1.ConnectionStatusH\x00\x12\"\n\x07goodbye\x18\x03 \x01(\x0b\x32\x0f.imd.v1.GoodbyeH\x00\x42\x07\n\x05\x65vent\"\x9c\x01\n\x05Hello\x12\x12\n\nbinding_id\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x04 \x03(\t\x12\x15\n\rdaemon_run_id\x18\x05 \x01(\t\x12(\n\x06status\x18\x06 \x01(\x0b\x32\x18.imd.v1.ConnectionStatus\"\x19\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0bInitRequest\x12\x0f\n\x07\x61pp_key\x18\x01 \x01(\t\"\x0e\n\x0cInitResponse\"\xa0\x01\n\x0e\x43onnectRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1a\n\x12time_limit_seconds\x18\x02 \x01(\x11\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x12\n\nconnect_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61pp_key\x18\x05 \x01(\t\x12\x1c\n\x14\x64\x61tabase_opened_seen\x18\x06 \x01(\x08\x12\x0f\n\x07resumes\x18\x07 \x01(\x08\"\x9f\x01\n\x0f\x43onnectResponse\x12\x31\n\x0f\x64\x61tabase_opened\x18\x01 \x01(\x0b\x32\x16.imd.v1.DatabaseOpenedH\x00\x12)\n\x07success\x18\x02 \x01(\x0b\x32\x16.imd.v1.ConnectSuccessH\x00\x12%\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.imd.v1.ConnectErrorH\x00\x42\x07\n\x05\x65vent\"?\n\x0e\x44\x61tabaseOpened\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x11\x12\x11\n\tcode_name\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"!\n\x0e\x43onnectSuccess\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"M\n\x0c\x43onnectError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x11\x12\x11\n\tcode_name\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\"\x1b\n\x19WatchTokenExpiringRequest\"M\n\x1aWatchTokenExpiringResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"4\n\x12UpdateTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x61pp_key\x18\x02 \x01(\t\"F\n\x13UpdateTokenResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x13\n\x11\x44isconnectRequest\"\x14\n\x12\x44isconnectResponse\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x12\n\x10GetStatusRequest\"=\n\x11GetStatusResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.imd.v1.ConnectionStatus\"\x14\n\x12WatchStatusRequest\"?\n\x13WatchStatusResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.imd.v1.ConnectionStatus\"\xce\x03\n\x10\x43onnectionStatus\x12\x0e\n\x06status\x18\x01 \x01(\x11\x12\x13\n\x0bstatus_name\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x33\n\x0fnext_retry_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\rnext_retry_in\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tlast_code\x18\x08 \x01(\x11\x12\x16\n\x0elast_code_name\x18\t \x01(\t\x12%\n\x07network\x18\n \x01(\x0e\x32\x14.imd.v1.NetworkState\x12\x0f\n\x07\x61pp_key\x18\x0b \x01(\t\x12\x0f\n\x07user_id\x18\x0c \x01(\t\x12\x0e\n\x06server\x18\r \x01(\t\x12/\n\x0b\x63hange_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0coffline_sync\x18\x0f \x01(\x0e\x32\x18.imd.v1.OfflineSyncState\x12\x14\n\x0cstorage_full\x18\x10 \x01(\t*i\n\x0cNetworkState\x12\x1d\n\x19NETWORK_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17NETWORK_STATE_AVAILABLE\x10\x01\x12\x1d\n\x19NETWORK_STATE_UNAVAILABLE\x10\x02*\x9a\x01\n\x10OfflineSyncState\x12\"\n\x1eOFFLINE_SYNC_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aOFFLINE_SYNC_STATE_RUNNING\x10\x01\x12\x1f\n\x1bOFFLINE_SYNC_STATE_COMPLETE\x10\x02\x12!\n\x1dOFFLINE_SYNC_STATE_INCOMPLETE\x10\x03\x32\xe7\x04\n\x0eSessionService\x12\x33\n\x04\x42ind\x12\x13.imd.v1.BindRequest\x1a\x14.imd.v1.BindResponse0\x01\x12\x31\n\x04Init\x12\x13.imd.v1.InitRequest\x1a\x14.imd.v1.InitResponse\x12<\n\x07\x43onnect\x12\x16.imd.v1.ConnectRequest\x1a\x17.imd.v1.ConnectResponse0\x01\x12]\n\x12WatchTokenExpiring\x12!.imd.v1.WatchTokenExpiringRequest\x1a\".imd.v1.WatchTokenExpiringResponse0\x01\x12\x46\n\x0bUpdateToken\x12\x1a.imd.v1.UpdateTokenRequest\x1a\x1b.imd.v1.UpdateTokenResponse\x12\x43\n\nDisconnect\x12\x19.imd.v1.DisconnectRequest\x1a\x1a.imd.v1.DisconnectResponse\x12\x37\n\x06Logout\x12\x15.imd.v1.LogoutRequest\x1a\x16.imd.v1.LogoutResponse\x12@\n\tGetStatus\x12\x18.imd.v1.GetStatusRequest\x1a\x19.imd.v1.GetStatusResponse\x12H\n\x0bWatchStatus\x12\x1a.imd.v1.WatchStatusRequest\x1a\x1b.imd.v1.WatchStatusResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'imd.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NETWORKSTATE']._serialized_start=1826
-  _globals['_NETWORKSTATE']._serialized_end=1931
-  _globals['_OFFLINESYNCSTATE']._serialized_start=1934
-  _globals['_OFFLINESYNCSTATE']._serialized_end=2088
+  _globals['_NETWORKSTATE']._serialized_start=2060
+  _globals['_NETWORKSTATE']._serialized_end=2165
+  _globals['_OFFLINESYNCSTATE']._serialized_start=2168
+  _globals['_OFFLINESYNCSTATE']._serialized_end=2322
   _globals['_BINDREQUEST']._serialized_start=98
   _globals['_BINDREQUEST']._serialized_end=235
   _globals['_BINDRESPONSE']._serialized_start=238
@@ -59,24 +59,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTSUCCESS']._serialized_end=1032
   _globals['_CONNECTERROR']._serialized_start=1034
   _globals['_CONNECTERROR']._serialized_end=1111
-  _globals['_DISCONNECTREQUEST']._serialized_start=1113
-  _globals['_DISCONNECTREQUEST']._serialized_end=1132
-  _globals['_DISCONNECTRESPONSE']._serialized_start=1134
-  _globals['_DISCONNECTRESPONSE']._serialized_end=1154
-  _globals['_LOGOUTREQUEST']._serialized_start=1156
-  _globals['_LOGOUTREQUEST']._serialized_end=1171
-  _globals['_LOGOUTRESPONSE']._serialized_start=1173
-  _globals['_LOGOUTRESPONSE']._serialized_end=1189
-  _globals['_GETSTATUSREQUEST']._serialized_start=1191
-  _globals['_GETSTATUSREQUEST']._serialized_end=1209
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1211
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1272
-  _globals['_WATCHSTATUSREQUEST']._serialized_start=1274
-  _globals['_WATCHSTATUSREQUEST']._serialized_end=1294
-  _globals['_WATCHSTATUSRESPONSE']._serialized_start=1296
-  _globals['_WATCHSTATUSRESPONSE']._serialized_end=1359
-  _globals['_CONNECTIONSTATUS']._serialized_start=1362
-  _globals['_CONNECTIONSTATUS']._serialized_end=1824
-  _globals['_SESSIONSERVICE']._serialized_start=2091
-  _globals['_SESSIONSERVICE']._serialized_end=2539
+  _globals['_WATCHTOKENEXPIRINGREQUEST']._serialized_start=1113
+  _globals['_WATCHTOKENEXPIRINGREQUEST']._serialized_end=1140
+  _globals['_WATCHTOKENEXPIRINGRESPONSE']._serialized_start=1142
+  _globals['_WATCHTOKENEXPIRINGRESPONSE']._serialized_end=1219
+  _globals['_UPDATETOKENREQUEST']._serialized_start=1221
+  _globals['_UPDATETOKENREQUEST']._serialized_end=1273
+  _globals['_UPDATETOKENRESPONSE']._serialized_start=1275
+  _globals['_UPDATETOKENRESPONSE']._serialized_end=1345
+  _globals['_DISCONNECTREQUEST']._serialized_start=1347
+  _globals['_DISCONNECTREQUEST']._serialized_end=1366
+  _globals['_DISCONNECTRESPONSE']._serialized_start=1368
+  _globals['_DISCONNECTRESPONSE']._serialized_end=1388
+  _globals['_LOGOUTREQUEST']._serialized_start=1390
+  _globals['_LOGOUTREQUEST']._serialized_end=1405
+  _globals['_LOGOUTRESPONSE']._serialized_start=1407
+  _globals['_LOGOUTRESPONSE']._serialized_end=1423
+  _globals['_GETSTATUSREQUEST']._serialized_start=1425
+  _globals['_GETSTATUSREQUEST']._serialized_end=1443
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1445
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1506
+  _globals['_WATCHSTATUSREQUEST']._serialized_start=1508
+  _globals['_WATCHSTATUSREQUEST']._serialized_end=1528
+  _globals['_WATCHSTATUSRESPONSE']._serialized_start=1530
+  _globals['_WATCHSTATUSRESPONSE']._serialized_end=1593
+  _globals['_CONNECTIONSTATUS']._serialized_start=1596
+  _globals['_CONNECTIONSTATUS']._serialized_end=2058
+  _globals['_SESSIONSERVICE']._serialized_start=2325
+  _globals['_SESSIONSERVICE']._serialized_end=2940
 # @@protoc_insertion_point(module_scope)

@@ -145,6 +145,30 @@ class ConnectError(_message.Message):
     action: str
     def __init__(self, code: _Optional[int] = ..., code_name: _Optional[str] = ..., text: _Optional[str] = ..., action: _Optional[str] = ...) -> None: ...
 
+class WatchTokenExpiringRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WatchTokenExpiringResponse(_message.Message):
+    __slots__ = ("expire_time",)
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class UpdateTokenRequest(_message.Message):
+    __slots__ = ("token", "app_key")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    APP_KEY_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    app_key: str
+    def __init__(self, token: _Optional[str] = ..., app_key: _Optional[str] = ...) -> None: ...
+
+class UpdateTokenResponse(_message.Message):
+    __slots__ = ("expire_time",)
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class DisconnectRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -106,6 +106,7 @@ impl Model {
             Action::HangUp { epoch, how } => self.hang_up(*epoch, *how),
             Action::Publish(status) => self.publish(status),
             Action::Notify(event) => self.notify(event),
+            Action::ForgetServers { .. } => Err("no server of this world was named by a nav".to_owned()),
             Action::Stopped => {
                 ensure!(self.step.stop, "Stopped without Stop");
                 self.step.stopped = true;

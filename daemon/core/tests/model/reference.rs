@@ -437,7 +437,8 @@ pub(crate) fn is_quiet(action: &Action) -> bool {
         | Action::Ping { .. }
         | Action::HangUp { .. }
         | Action::Publish(_)
-        | Action::Notify(_) => false,
+        | Action::Notify(_)
+        | Action::ForgetServers { .. } => false,
     }
 }
 

@@ -117,6 +117,7 @@ pub(crate) fn action(action: &Action) -> String {
             status.attempt,
         ),
         Action::Notify(event) => format!("Notify {event:?}"),
+        Action::ForgetServers { app_key, user_id } => format!("ForgetServers {app_key} {user_id:?}"),
         Action::Stopped => "Stopped".to_owned(),
     }
 }

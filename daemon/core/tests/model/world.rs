@@ -413,6 +413,7 @@ impl World {
             | Action::HangUp { .. }
             | Action::Publish(_)
             | Action::Notify(_)
+            | Action::ForgetServers { .. }
             | Action::Stopped => {}
         }
         Ok(())

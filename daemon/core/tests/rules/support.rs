@@ -198,6 +198,11 @@ impl Imd {
         let beside = vec![server("away.example"), server("127.0.0.1")];
         servers.by_app.insert(AppKey::parse("beside").unwrap(), beside);
         let key = AppKey::parse("several").unwrap();
+        let nav = Server {
+            transport: Transport::Nav,
+            ..server("nav.example")
+        };
+        servers.by_app.insert(AppKey::parse("nav").unwrap(), vec![nav]);
         let several = ["first.example", "second.example", "third.example"];
         servers.by_app.insert(key, several.map(server).to_vec());
         let config = Config {
@@ -302,6 +307,7 @@ impl Imd {
             | Action::HangUp { .. }
             | Action::Publish(_)
             | Action::Notify(_)
+            | Action::ForgetServers { .. }
             | Action::Stopped => None,
         });
         let answer = answers.next().expect("every call is answered");
@@ -492,6 +498,12 @@ impl Imd {
     }
 
     /// The last dial.
+    /// How often what a nav said was to be forgotten.
+    pub(crate) fn forgotten(&self) -> usize {
+        let is = |action: &&Action| matches!(action, Action::ForgetServers { .. });
+        self.actions.iter().filter(is).count()
+    }
+
     pub(crate) fn dialed(&self) -> Dial {
         let dial = |action: &Action| match action {
             Action::Dial(dial) => Some((**dial).clone()),
@@ -504,6 +516,7 @@ impl Imd {
             | Action::HangUp { .. }
             | Action::Publish(_)
             | Action::Notify(_)
+            | Action::ForgetServers { .. }
             | Action::Stopped => None,
         };
         self.actions.iter().rev().find_map(dial).expect("a dial")

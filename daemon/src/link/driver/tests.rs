@@ -95,13 +95,13 @@ fn start(
     });
     let hub = Arc::new(Hub::default());
     let (handle, commands) = Handle::new();
-    let transports = Arc::default();
+    let directory = Arc::default();
     let driver = Driver::new(
         core,
         vault.clone(),
         Arc::clone(&hub),
         device,
-        transports,
+        directory,
         commands,
         surroundings(),
     )

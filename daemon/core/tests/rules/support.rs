@@ -498,12 +498,6 @@ impl Imd {
     }
 
     /// The last dial.
-    /// How often what a nav said was to be forgotten.
-    pub(crate) fn forgotten(&self) -> usize {
-        let is = |action: &&Action| matches!(action, Action::ForgetServers { .. });
-        self.actions.iter().filter(is).count()
-    }
-
     pub(crate) fn dialed(&self) -> Dial {
         let dial = |action: &Action| match action {
             Action::Dial(dial) => Some((**dial).clone()),

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use imd_core::account::AppKey;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::manual;
 use crate::paths::{DEFAULT_INSTANCE, Overrides};
@@ -185,34 +187,38 @@ pub enum LogError {
 pub fn start_log(filter: Option<OsString>) -> Result<(), LogError> {
     let filter = match filter {
         Some(text) if !text.is_empty() => log_filter(text)?,
-        Some(_) | None => EnvFilter::default().add_directive(LevelFilter::INFO.into()),
+        Some(_) | None => Targets::new().with_default(LevelFilter::INFO),
     };
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
         // Else a log that cannot be written, as on a full disk, would be told on standard error: a panic.
-        .log_internal_errors(false)
+        .log_internal_errors(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
         .try_init()
         .map_err(|error| LogError::Start(error.to_string()))
 }
 
-fn log_filter(text: OsString) -> Result<EnvFilter, LogError> {
+fn log_filter(text: OsString) -> Result<Targets, LogError> {
     let Some(directives) = text.to_str() else {
         return Err(LogError::BadFilter(text, "it is not UTF-8".to_owned()));
     };
     // tracing takes any other bare word for a target, and so would log nothing for a level with a typo.
-    let typo = directives
-        .split(',')
-        .map(str::trim)
-        .find(|word| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err());
+    let words = || directives.split(',').map(str::trim);
+    let typo = words().find(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err());
     if let Some(word) = typo {
         let why = format!("{word:?} is not a level");
         return Err(LogError::BadFilter(text, why));
     }
-    EnvFilter::builder()
-        .parse(directives)
+    if let Some(word) = words().find(|word| word.contains('[')) {
+        let why = format!("{word:?} names a span, and imd has none");
+        return Err(LogError::BadFilter(text, why));
+    }
+    directives
+        .parse::<Targets>()
         .map_err(|error| LogError::BadFilter(text.clone(), error.to_string()))
 }
 
@@ -234,11 +240,10 @@ mod tests {
             "imd=debug",
             "warn,imd::link=trace",
             "info,h2=off",
-            "[span]=info",
         ] {
             assert!(log_filter(good.into()).is_ok(), "{good}");
         }
-        for bad in ["verbose", "imd=loud", "imd=debug=x", "imd"] {
+        for bad in ["verbose", "imd=loud", "imd=debug=x", "imd", "[span]=info"] {
             let refused = log_filter(bad.into()).unwrap_err().to_string();
             assert!(refused.contains(&format!("IMD_LOG=\"{bad}\"")), "{refused}");
         }

@@ -130,9 +130,11 @@ impl Alarm {
     }
 }
 
-/// Notices that the machine has slept: the boot clock runs on, the monotonic clock does not.
+/// Notices that the machine has slept: the boot clock runs on, the monotonic clock does not. The wall clock has no
+/// say in it.
 pub struct SleepWatch {
     ahead: Duration,
+    read: fn() -> Duration,
 }
 
 impl SleepWatch {
@@ -142,15 +144,17 @@ impl SleepWatch {
     /// Begins to watch.
     #[must_use]
     pub fn new() -> Self {
-        Self { ahead: ahead() }
+        Self::of(ahead)
+    }
+
+    /// Watches what `read` says of the time slept since the boot.
+    pub(crate) fn of(read: fn() -> Duration) -> Self {
+        Self { ahead: read(), read }
     }
 
     /// Whether the machine has slept since the last look.
     pub fn has_slept(&mut self) -> bool {
-        self.look(ahead())
-    }
-
-    fn look(&mut self, ahead: Duration) -> bool {
+        let ahead = (self.read)();
         let before = std::mem::replace(&mut self.ahead, ahead);
         ahead.saturating_sub(before) > Self::NOTICED
     }
@@ -170,6 +174,8 @@ fn ahead() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[tokio::test]
@@ -201,11 +207,19 @@ mod tests {
 
     #[test]
     fn a_sleep_is_noticed_once() {
-        let mut watch = SleepWatch {
-            ahead: Duration::from_secs(10),
+        thread_local! {
+            static SLEPT: Cell<u64> = const { Cell::new(10_000) };
+        }
+        let mut watch = SleepWatch::of(|| Duration::from_millis(SLEPT.get()));
+        let mut look = |slept| {
+            SLEPT.set(slept);
+            watch.has_slept()
         };
-        assert!(!watch.look(Duration::from_millis(10_900)));
-        assert!(watch.look(Duration::from_millis(12_000)));
-        assert!(!watch.look(Duration::from_millis(12_000)));
+        assert!(!look(10_900));
+        assert!(look(12_000));
+        assert!(!look(12_000));
+        // No clock of a machine does this.
+        assert!(!look(0));
+        assert!(look(3_600_000));
     }
 }

@@ -9,6 +9,7 @@ mod signals;
 mod start;
 mod stop;
 mod systemd;
+mod text;
 mod unfit;
 
 use std::sync::Arc;
@@ -144,6 +145,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         "ready"
     );
     systemd::ready();
+    let settling = tokio::spawn(text::give_back_when_settled());
     let reason = tokio::select! {
         signal = signals.next() => Ok(signal.name().to_owned()),
         reason = stop.asked() => Ok(reason.to_string()),
@@ -151,6 +153,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         never = systemd::watchdog(&store) => match never {},
         never = guard.keep_name(renew) => match never {},
     };
+    settling.abort();
     systemd::stopping();
     let (services, result) = match reason {
         Ok(reason) => {

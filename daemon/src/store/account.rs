@@ -255,10 +255,7 @@ fn configure(connection: &Connection) -> Result<(), Trouble> {
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
-    Ok(())
+    Ok(super::set_up(connection)?)
 }
 
 /// The name plate is there, and the name is the account's.

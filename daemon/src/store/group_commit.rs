@@ -1,5 +1,5 @@
-//! Many writes, one commit: each has a savepoint, so that one that fails takes nothing with it, and nobody is
-//! answered before all of it is on disk.
+//! Many writes, one commit: each has a savepoint (one that is alone needs none), so that one that fails takes
+//! nothing with it, and nobody is answered before all of it is on disk.
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -184,16 +184,22 @@ impl Tried {
     }
 }
 
-/// Runs them in one transaction, and commits it.
-pub(super) fn commit(connection: &mut Connection, writes: Vec<Box<dyn Write>>) -> Tried {
+/// Runs them in one transaction, and commits it. What `look` finds behind the last of them is returned if it
+/// was committed.
+pub(super) fn commit<T>(
+    connection: &mut Connection,
+    writes: Vec<Box<dyn Write>>,
+    look: impl FnOnce(&Connection) -> T,
+) -> (Tried, Option<T>) {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
-        Err(error) => return Tried::refused(writes, &Fault::of(&error)),
+        Err(error) => return (Tried::refused(writes, &Fault::of(&error)), None),
     };
     let mut tried = Vec::with_capacity(writes.len());
     let mut lost = None;
     // A kept write that has to wait: those behind it wait too, or their order would change.
     let mut blocked = None;
+    let is_alone = writes.len() == 1;
     for mut write in writes {
         if let Some(fault) = &lost {
             tried.push((write, Err(Fault::clone(fault))));
@@ -205,10 +211,15 @@ pub(super) fn commit(connection: &mut Connection, writes: Vec<Box<dyn Write>>) -
             tried.push((write, Err(Fault::clone(fault))));
             continue;
         }
-        let outcome = in_savepoint(&transaction, write.as_mut()).map_err(|error| Fault::of(&error));
+        let outcome = if is_alone {
+            write.run(&transaction)
+        } else {
+            in_savepoint(&transaction, write.as_mut())
+        };
+        let outcome = outcome.map_err(|error| Fault::of(&error));
         if let Err(fault) = &outcome {
             // Some faults make SQLite give up the whole transaction.
-            if transaction.is_autocommit() {
+            if is_alone || transaction.is_autocommit() {
                 lost = Some(fault.clone());
             }
             if write.is_kept() && matches!(fault, Fault::Disk(_)) {
@@ -218,15 +229,23 @@ pub(super) fn commit(connection: &mut Connection, writes: Vec<Box<dyn Write>>) -
         tried.push((write, outcome));
     }
     let committed = match lost {
-        None => transaction.commit().map_err(|error| Fault::of(&error)),
+        None => {
+            let seen = look(&transaction);
+            let committed = transaction.commit().map_err(|error| Fault::of(&error));
+            committed.map(|()| seen)
+        }
         Some(fault) => Err(fault),
     };
-    if let Err(fault) = committed {
-        for (_, outcome) in tried.iter_mut().filter(|(_, outcome)| outcome.is_ok()) {
-            *outcome = Err(fault.clone());
+    let seen = match committed {
+        Ok(seen) => Some(seen),
+        Err(fault) => {
+            for (_, outcome) in tried.iter_mut().filter(|(_, outcome)| outcome.is_ok()) {
+                *outcome = Err(fault.clone());
+            }
+            None
         }
-    }
-    Tried(tried)
+    };
+    (Tried(tried), seen)
 }
 
 fn in_savepoint(transaction: &Transaction<'_>, write: &mut dyn Write) -> rusqlite::Result<()> {

@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -72,6 +73,16 @@ const SEEN_BEYOND_SESSION: Duration = Duration::from_hours(7 * 24);
 
 /// How many prepared statements a connection keeps: more than there are.
 const STATEMENTS: usize = 128;
+
+/// What is set on every connection to an account's database. Without the stable plans SQLite prepares a
+/// statement with `LIMIT ?` afresh each time it is bound.
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
 
 /// A small write with its fsync. A disk that takes longer is as good as gone.
 const SAVE_DEADLINE: Duration = Duration::from_secs(30);

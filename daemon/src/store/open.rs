@@ -12,13 +12,17 @@ use super::figures::{AccountFigures, Counters};
 use super::group_commit::{self, Write};
 use super::idle::Idle;
 use super::progress::Progress;
-use super::rows::Tip;
-use super::{check, files};
+use super::rows::{Latest, LogEntry, Tip};
+use super::{check, files, read};
 use crate::clock;
 
 /// How long a full disk is left alone, doubling.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(64);
+
+/// How much of the log's end is told with the tip. A commit of more is read by whoever wants it.
+const LATEST_ENTRIES: usize = 16;
+const LATEST_BYTES: usize = 64 * 1024;
 
 /// Who is told of commits, and of what takes long.
 pub(super) struct Published {
@@ -28,6 +32,13 @@ pub(super) struct Published {
     pub(super) full_disk: watch::Sender<Option<String>>,
     pub(super) counters: Arc<Counters>,
     pub(super) progress: Progress,
+}
+
+impl Published {
+    /// Whether anybody but the store itself holds the tip.
+    fn is_followed(&self) -> bool {
+        self.tip.receiver_count() > 1
+    }
 }
 
 /// The open account, and what waits for it.
@@ -108,16 +119,24 @@ impl Open {
         if writes.is_empty() {
             return;
         }
-        let before = self.account.connection().total_changes();
+        let told = published.tip.borrow().clone();
+        let (epoch, is_followed) = (&self.epoch, published.is_followed());
+        let connection = self.account.connection();
+        let before = connection.total_changes();
         let begun = now();
-        let tried = group_commit::commit(self.account.connection(), writes);
+        let (tried, progressed) = group_commit::commit(connection, writes, |transaction| {
+            (transaction.total_changes() != before)
+                .then(|| Progressed::read(transaction, epoch, &told, is_followed))
+        });
         published.counters.committed(now().saturating_sub(begun));
         if tried.has_found_damage() {
             tracing::warn!("a write has found damage: the whole database is checked");
             suspect.store(true, Ordering::Relaxed);
         }
-        if self.account.connection().total_changes() != before {
-            self.publish(published);
+        if let Some(Some(changed)) = progressed {
+            if let Some(progressed) = changed {
+                progressed.publish(published);
+            }
             self.idle.committed(now());
         }
         let Some(kept) = tried.answer() else { return };
@@ -151,25 +170,95 @@ impl Open {
         }
     }
 
-    /// Tells how far the log is, and that there is something to publish. Both stand in SQLite's own counters
-    /// of row ids, so no write can forget to say it.
+    /// Tells how far the log is, and that there is something to publish.
     pub(super) fn publish(&mut self, published: &Published) {
-        match counters(self.account.connection()) {
-            Ok((events, outbox)) => {
-                published.tip.send_if_modified(|tip| {
-                    let moved = tip.newest != events || tip.epoch != self.epoch;
-                    if moved {
-                        tip.epoch.clone_from(&self.epoch);
-                        tip.newest = events;
-                    }
-                    moved
-                });
-                published
-                    .outbox
-                    .send_if_modified(|value| std::mem::replace(value, outbox) != outbox);
-            }
-            Err(error) => tracing::warn!(%error, "how far the log is cannot be read"),
+        let told = published.tip.borrow().clone();
+        let is_followed = published.is_followed();
+        if let Some(progressed) = Progressed::read(self.account.connection(), &self.epoch, &told, is_followed)
+        {
+            progressed.publish(published);
         }
+    }
+}
+
+/// How far the log and the outbox have come. Both stand in SQLite's own counters of row ids, so no write can
+/// forget to say it.
+struct Progressed {
+    /// `None`: nothing has been logged.
+    tip: Option<Tip>,
+    outbox: u64,
+}
+
+impl Progressed {
+    /// What has been `told` is not told again. `None`: it cannot be read.
+    fn read(connection: &Connection, epoch: &str, told: &Tip, is_followed: bool) -> Option<Self> {
+        let (newest, outbox) = match counters(connection) {
+            Ok(counters) => counters,
+            Err(error) => {
+                tracing::warn!(%error, "how far the log is cannot be read");
+                return None;
+            }
+        };
+        let is_told = told.newest == newest && told.epoch == epoch;
+        let tip = (!is_told).then(|| Tip {
+            epoch: epoch.to_owned(),
+            newest,
+            latest: if is_followed && told.epoch == epoch {
+                latest(connection, told, newest)
+            } else {
+                Latest::default()
+            },
+        });
+        Some(Self { tip, outbox })
+    }
+
+    fn publish(self, published: &Published) {
+        if let Some(tip) = self.tip {
+            published.tip.send_replace(tip);
+        }
+        published
+            .outbox
+            .send_if_modified(|value| std::mem::replace(value, self.outbox) != self.outbox);
+    }
+}
+
+/// What has been logged since the tip was told last, behind what was told then as far as there is room: a
+/// subscriber that missed one tip finds its entries in the next.
+fn latest(connection: &Connection, told: &Tip, newest: u64) -> Latest {
+    match read::log_end(connection, told.newest, newest, LATEST_ENTRIES, LATEST_BYTES) {
+        Ok(Some(fresh)) => joined(told, fresh),
+        Ok(None) => Latest::default(),
+        Err(error) => {
+            // Whoever reads them finds it again, and says it.
+            tracing::debug!(%error, "the log's newest entries cannot be read");
+            Latest::default()
+        }
+    }
+}
+
+/// `fresh` follows what has been told; the oldest go first.
+fn joined(told: &Tip, fresh: Vec<LogEntry>) -> Latest {
+    let mut bytes = 0_usize;
+    let fresh = fresh.into_iter().map(Arc::new);
+    let mut entries: Vec<_> = told.latest.entries.iter().cloned().chain(fresh).collect();
+    let kept = entries
+        .iter()
+        .rev()
+        .take(LATEST_ENTRIES)
+        .take_while(|entry| {
+            bytes = bytes.saturating_add(read::log_entry_bytes(entry));
+            bytes <= LATEST_BYTES
+        })
+        .count();
+    let dropped = entries.drain(..entries.len() - kept).next_back();
+    let after = match dropped {
+        Some(last) => last.offset,
+        None if told.latest.entries.is_empty() => told.newest,
+        None => told.latest.after,
+    };
+    Latest {
+        after,
+        entries: Arc::new(entries),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The store's own types for messages: what it is given and what it gives. It knows neither MQTT nor gRPC.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// RongCloud's conversation types, by their numbers.
@@ -240,6 +242,17 @@ pub struct Tip {
     pub epoch: String,
     /// The newest offset given out; 0: none yet.
     pub newest: u64,
+    /// The entries that end at `newest`, as far as they are few and small and somebody follows the log: whoever
+    /// is that near its end needs no read. Often none.
+    pub latest: Latest,
+}
+
+/// Entries without a hole between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latest {
+    /// What comes before the first of them.
+    pub after: u64,
+    pub entries: Arc<Vec<Arc<LogEntry>>>,
 }
 
 /// How much waits to be sent.

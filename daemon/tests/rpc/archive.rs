@@ -171,6 +171,7 @@ impl FakeArchive {
         let tip = Tip {
             epoch: state.epoch.clone(),
             newest: offset(&state.log),
+            ..Tip::default()
         };
         drop(state);
         self.0.tip.send_replace(tip);

@@ -3,6 +3,8 @@
 //! What happens when all of them meet is the matter of the `model` test.
 
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod connect;
 #[cfg(test)]
 mod reconnect;

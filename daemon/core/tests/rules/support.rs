@@ -416,6 +416,11 @@ impl Imd {
         };
     }
 
+    /// Somebody sets the wall clock, by so many milliseconds.
+    pub(crate) fn set_wall_clock(&mut self, by: i64) {
+        self.now.unix = UnixTime::from_millis(self.now.unix.as_millis() + by);
+    }
+
     /// Time passes, with every wake-up at its time.
     pub(crate) fn wait(&mut self, span: Duration) {
         let end = self.now.boot + span;

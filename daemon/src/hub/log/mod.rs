@@ -180,8 +180,14 @@ impl Shared {
     ///
     /// What has to be read is read in a task of its own: a subscriber that is not polled any more, because nobody
     /// reads what it was told before, must not keep the turn that others wait for.
-    async fn read(self: &Arc<Self>, cursor: &Cursor, newest: u64) -> Result<Read, LogError> {
-        if let Look::Have(entries) = self.tail().look(cursor, newest) {
+    async fn read(self: &Arc<Self>, cursor: &Cursor, tip: &Tip) -> Result<Read, LogError> {
+        let newest = tip.newest;
+        let look = {
+            let mut tail = self.tail();
+            tail.join(cursor, tip);
+            tail.look(cursor, newest)
+        };
+        if let Look::Have(entries) = look {
             return Ok(Read::Entries(entries));
         }
         let (log, cursor) = (Arc::clone(self), cursor.clone());

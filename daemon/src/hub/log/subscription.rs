@@ -105,7 +105,7 @@ impl Subscription {
                     self.moved().await?;
                     continue;
                 }
-                None => self.log.read(cursor, tip.newest).await?,
+                None => self.log.read(cursor, &tip).await?,
             };
             match read {
                 Read::Entries(entries) => {
@@ -147,7 +147,7 @@ impl Subscription {
         if offset == tip.newest {
             return Ok(Some(self.started(cursor, None, true)));
         }
-        match self.log.read(&cursor, tip.newest).await? {
+        match self.log.read(&cursor, &tip).await? {
             Read::Entries(entries) => Ok(Some(self.started(cursor, Some(entries), true))),
             Read::TooOld => Ok(Some(self.at_the_end(tip, false))),
             Read::NotYet => {

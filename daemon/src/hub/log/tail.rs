@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Cursor, PAGE_BYTES, PAGE_ENTRIES};
-use crate::store::rows::{Gap, LogContent, LogEntry};
+use crate::store::rows::{Gap, LogContent, LogEntry, Tip};
 
 /// How much is kept; the oldest goes first.
 const KEPT_ENTRIES: usize = 4096;
@@ -73,8 +73,31 @@ impl Tail {
             .collect()
     }
 
+    /// Takes over what came with the tip, if that follows what is here. A tail that nobody near the log's end
+    /// has been reading begins again with it, where that is of use to the cursor.
+    pub(super) fn join(&mut self, cursor: &Cursor, tip: &Tip) {
+        let latest = &tip.latest;
+        if latest.entries.is_empty() || (self.epoch == tip.epoch && self.newest >= tip.newest) {
+            return;
+        }
+        let is_left = self.epoch != tip.epoch || tip.newest.saturating_sub(self.newest) > NEAR;
+        let (base, is_joined) = if is_left || self.entries.is_empty() {
+            (latest.after, cursor.offset >= latest.after)
+        } else {
+            (self.newest, latest.after <= self.newest)
+        };
+        if is_joined {
+            let fresh = latest.entries.iter().filter(|entry| entry.offset > base);
+            self.add(&tip.epoch, base, fresh.cloned());
+        }
+    }
+
     /// Adds what follows `after`. If that is not where the tail ends, the tail begins again there.
     pub(super) fn fill(&mut self, epoch: &str, after: u64, entries: Vec<LogEntry>) {
+        self.add(epoch, after, entries.into_iter().map(Arc::new));
+    }
+
+    fn add(&mut self, epoch: &str, after: u64, entries: impl Iterator<Item = Arc<LogEntry>>) {
         if self.epoch != epoch || self.newest != after {
             *self = Self {
                 epoch: epoch.to_owned(),
@@ -86,7 +109,7 @@ impl Tail {
         for entry in entries {
             self.newest = entry.offset;
             self.bytes = self.bytes.saturating_add(size(&entry));
-            self.entries.push_back(Arc::new(entry));
+            self.entries.push_back(entry);
         }
         while (self.entries.len() > KEPT_ENTRIES || self.bytes > KEPT_BYTES)
             && let Some(oldest) = self.entries.pop_front()
@@ -118,6 +141,7 @@ fn size(entry: &LogEntry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::rows::Latest;
 
     fn entry(offset: u64, reason: usize) -> LogEntry {
         LogEntry {
@@ -187,6 +211,52 @@ mod tests {
         let tail = Tail::default();
         assert_eq!(tail.look(&at(0), NEAR + 1), Look::Behind);
         assert_eq!(tail.look(&at(0), NEAR), Look::Fill { after: 0 });
+    }
+
+    fn tip(newest: u64, after: u64) -> Tip {
+        Tip {
+            epoch: "a".to_owned(),
+            newest,
+            latest: Latest {
+                after,
+                entries: Arc::new(entries(after + 1..=newest).into_iter().map(Arc::new).collect()),
+            },
+        }
+    }
+
+    #[test]
+    fn what_comes_with_the_tip_goes_on_where_the_tail_ends() {
+        let mut tail = Tail::default();
+        tail.join(&at(3), &tip(5, 3));
+        assert_eq!(have(&tail, 3, 5), [4, 5]);
+        tail.join(&at(5), &tip(7, 3));
+        assert_eq!(have(&tail, 3, 7), [4, 5, 6, 7]);
+        tail.join(&at(5), &tip(6, 3));
+        assert_eq!(have(&tail, 3, 7), [4, 5, 6, 7], "an old tip says nothing");
+    }
+
+    #[test]
+    fn what_comes_with_the_tip_never_leaves_a_hole() {
+        let mut tail = Tail::default();
+        tail.join(&at(2), &tip(5, 3));
+        assert_eq!(tail.look(&at(2), 5), Look::Fill { after: 2 });
+        tail.fill("a", 2, entries(3..=5));
+        tail.join(&at(9), &tip(9, 7));
+        assert_eq!(tail.look(&at(5), 9), Look::Fill { after: 5 });
+        assert_eq!(have(&tail, 2, 9), [3, 4, 5]);
+        tail.join(&at(5000), &tip(5002, 5000));
+        assert_eq!(have(&tail, 5000, 5002), [5001, 5002], "nobody reads the old one");
+        let other = Tip {
+            epoch: "b".to_owned(),
+            ..tip(1, 0)
+        };
+        let begin = Cursor {
+            epoch: "b".to_owned(),
+            offset: 0,
+        };
+        tail.join(&begin, &other);
+        assert_eq!(tail.look(&at(5001), 5002), Look::Fill { after: 5001 });
+        assert!(matches!(tail.look(&begin, 1), Look::Have(_)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::store::rows::LogContent;
+use crate::store::rows::{Latest, LogContent};
 
 /// A log in memory. It can be told to hold its pages back.
 struct FakeLog {
@@ -14,6 +14,8 @@ struct FakeLog {
     pages: AtomicUsize,
     reading: AtomicUsize,
     most_reading: AtomicUsize,
+    /// How many entries come with the tip.
+    told_with_the_tip: AtomicUsize,
     held: AtomicBool,
     release: Notify,
 }
@@ -48,6 +50,7 @@ impl FakeLog {
             pages: AtomicUsize::new(0),
             reading: AtomicUsize::new(0),
             most_reading: AtomicUsize::new(0),
+            told_with_the_tip: AtomicUsize::new(0),
             held: AtomicBool::new(false),
             release: Notify::new(),
         };
@@ -73,8 +76,18 @@ impl FakeLog {
         let rows = self.rows();
         let newest = rows.entries.last().map_or(0, |last| last.offset);
         let epoch = rows.epoch.clone();
+        let few = self.told_with_the_tip.load(Ordering::Relaxed);
+        let last = &rows.entries[rows.entries.len().saturating_sub(few)..];
+        let latest = Latest {
+            after: last.first().map_or(newest, |first| first.offset - 1),
+            entries: Arc::new(last.iter().cloned().map(Arc::new).collect()),
+        };
         drop(rows);
-        self.tip.send_replace(Tip { epoch, newest });
+        self.tip.send_replace(Tip {
+            epoch,
+            newest,
+            latest,
+        });
     }
 
     fn open(&self, epoch: &str, length: u64) {
@@ -277,6 +290,29 @@ async fn at_the_tail_only_what_comes_is_told() {
     assert_silent(&mut subscription).await;
     fake.grow(2);
     assert_eq!(up_to(&mut subscription, 7).await, [6, 7]);
+}
+
+#[tokio::test]
+async fn what_comes_with_the_tip_is_told_without_a_read_and_the_rest_is_read() {
+    let fake = FakeLog::new("a", 5);
+    fake.told_with_the_tip.store(3, Ordering::Relaxed);
+    let log = log(&fake);
+    let mut subscriptions = [log.subscribe(Start::Tail), log.subscribe(Start::Tail)];
+    for subscription in &mut subscriptions {
+        started(subscription).await;
+    }
+    for newest in [6, 8, 11] {
+        let grown = newest - fake.tip.borrow().newest;
+        fake.grow(grown);
+        for subscription in &mut subscriptions {
+            assert_eq!(up_to(subscription, newest).await.last(), Some(&newest));
+        }
+    }
+    assert_eq!(fake.pages.load(Ordering::Relaxed), 0);
+    fake.grow(4);
+    assert_eq!(up_to(&mut subscriptions[0], 15).await, [12, 13, 14, 15]);
+    assert!(fake.pages.load(Ordering::Relaxed) > 0);
+    assert_eq!(up_to(&mut subscriptions[1], 15).await, [12, 13, 14, 15]);
 }
 
 #[tokio::test]

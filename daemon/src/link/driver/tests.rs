@@ -1,6 +1,7 @@
 mod messages;
 mod pace;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use imd_core::account::{AppKey, DeviceClass, InstallationId, Token, UserId};
@@ -77,6 +78,11 @@ fn start(
     keep_alive: Duration,
     remembered: Option<Remembered>,
 ) -> (Handle, Arc<Hub>, JoinHandle<()>) {
+    let (handle, hub, driver) = driver(server, vault, keep_alive);
+    (handle, hub, tokio::spawn(driver.run(remembered)))
+}
+
+fn driver(server: Server, vault: &FakeVault, keep_alive: Duration) -> (Handle, Arc<Hub>, Driver<FakeVault>) {
     let device = Device {
         class: DeviceClass::default(),
         installation: InstallationId::new("here"),
@@ -106,7 +112,7 @@ fn start(
         surroundings(),
     )
     .unwrap();
-    (handle, hub, tokio::spawn(driver.run(remembered)))
+    (handle, hub, driver)
 }
 
 fn app() -> Requester {
@@ -386,4 +392,43 @@ async fn a_silent_server_is_pinged_and_then_left() {
     rig.status(ConnectionStatus::Suspend).await;
     let _peer = rig.script.log_in().await;
     rig.status(ConnectionStatus::Connected).await;
+}
+
+#[tokio::test]
+async fn a_sleep_that_the_boot_clock_shows_is_followed_by_one_question_and_nothing_else_is() {
+    thread_local! {
+        static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+    let vault = FakeVault::new();
+    let (script, server) = Script::listen().await;
+    let (handle, hub, mut driver) = driver(server, &vault, Duration::from_secs(3600));
+    driver.sleep = SleepWatch::of(|| SLEPT.get());
+    let _task = tokio::spawn(driver.run(Some(remembered())));
+    let mut peer = script.log_in().await;
+    status(&hub, ConnectionStatus::Connected).await;
+    // Whatever wakes the task, as a timer that fell due in the sleep would.
+    let wake = || async { soon("an instance", handle.instance(instance())).await.unwrap() };
+    for _ in 0..5 {
+        wake().await;
+    }
+    for hours in 1..=3 {
+        SLEPT.set(Duration::from_hours(hours));
+        wake().await;
+        assert_eq!(peer.next().await, Sent::Ping);
+        peer.send(&bytes_of::PINGRESP).await;
+        wake().await;
+    }
+    let (mut reader, mut writer) = peer.split();
+    let quiet = timeout(Duration::from_millis(100), reader.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    status(&hub, ConnectionStatus::Connected).await;
+
+    // Nobody answers after the fourth: 3 s later it is dialled again.
+    SLEPT.set(Duration::from_hours(4));
+    wake().await;
+    assert_eq!(reader.next().await, Sent::Ping);
+    status(&hub, ConnectionStatus::Suspend).await;
+    writer.send(&bytes_of::PINGRESP).await;
+    let _peer = script.log_in().await;
+    status(&hub, ConnectionStatus::Connected).await;
 }

@@ -39,7 +39,7 @@ pub(in crate::store) fn log_page(
     let mut rows = statement.query(params![after, limit])?;
     while let Some(row) = rows.next()? {
         let entry = entry(row)?;
-        bytes += size(&entry.content);
+        bytes += log_entry_bytes(&entry);
         if bytes > max_bytes && !entries.is_empty() {
             break;
         }
@@ -50,6 +50,28 @@ pub(in crate::store) fn log_page(
         oldest,
         newest,
     })
+}
+
+/// All entries after an offset up to and with the newest one; `None`: those are more than `max_entries` or
+/// `max_bytes`.
+pub(in crate::store) fn log_end(
+    connection: &Connection,
+    after: u64,
+    newest: u64,
+    max_entries: usize,
+    max_bytes: usize,
+) -> rusqlite::Result<Option<Vec<LogEntry>>> {
+    if newest.saturating_sub(after) > u64::try_from(max_entries).unwrap_or(u64::MAX) {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached(PAGE)?;
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let entries = statement
+        .query_map(params![after, i64::MAX], entry)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let bytes: usize = entries.iter().map(log_entry_bytes).sum();
+    let is_whole = entries.last().is_some_and(|last| last.offset == newest);
+    Ok(Some(entries).filter(|_| is_whole && bytes <= max_bytes))
 }
 
 /// The newest offset given out, also when its entry has gone; 0: none yet.
@@ -76,8 +98,9 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<LogEntry> {
     })
 }
 
-fn size(content: &LogContent) -> usize {
-    let body = match content {
+/// What an entry takes in memory, about.
+pub(in crate::store) fn log_entry_bytes(entry: &LogEntry) -> usize {
+    let body = match &entry.content {
         LogContent::Message(message) | LogContent::MessageState(message) => message.content.len(),
         LogContent::Unreadable { topic, reason, .. } => topic.len() + reason.len(),
         LogContent::Gap(_) | LogContent::OfflineSyncCompleted { .. } | LogContent::Deleted { .. } => 0,

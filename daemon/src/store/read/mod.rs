@@ -30,7 +30,7 @@ use crate::clock;
 
 pub use change::ConversationChange;
 pub use conversations::{ConversationPage, ConversationToken, InvalidToken};
-pub(super) use log::log_page;
+pub(super) use log::{log_end, log_entry_bytes, log_page};
 pub(super) use search::index_when_idle;
 
 /// The bytes of a draft.

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use imd_benches::lockstep::{Line, Lockstep};
 use imd_benches::publisher::{content, envelope};
-use imd_client::{BlockingClient, Client, ConnectOptions, Content, ConversationKey, EventKind, Start};
+use imd_client::{
+    BlockingClient, Client, ConnectOptions, Content, ConversationKey, EventKind, SearchOptions, Start,
+};
 use imd_tests::APP_KEY;
 use imd_tests::daemon::config;
 use imd_tests::home::Home;
@@ -42,7 +44,7 @@ const BATCHES: [usize; 2] = [4, 24];
 const SUBSCRIBERS: usize = 8;
 
 /// So many walks along a path at most: one over the bound is walked again.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -109,7 +111,8 @@ fn main() -> ExitCode {
 }
 
 /// The least that the short walk and the long one along a path have taken. What chance does (how the bytes come in
-/// pieces, when the search index is filled) only ever adds, so the least of some walks is the path itself.
+/// pieces, in how many steps the search index is filled) only ever adds, so the least of some walks is the path
+/// itself.
 #[derive(Default)]
 struct Counts([Option<u64>; 2]);
 
@@ -200,6 +203,11 @@ impl Walk {
 
     /// Stops the daemon in order: how many instructions all of it took.
     fn end(mut self) -> u64 {
+        // What waits to be indexed is indexed by this: else chance would say how much of it has been, by idle moments.
+        let found = eventually(PATIENCE, "a search", || {
+            self.app.search_messages("nothing", SearchOptions::new())
+        });
+        assert!(found.messages.is_empty());
         drop(self.app);
         drop(self.line);
         self.process.signal(rustix::process::Signal::TERM);

@@ -156,6 +156,46 @@ async fn the_tip_moves_with_every_commit_that_logs() {
 }
 
 #[tokio::test]
+async fn the_log_s_newest_entries_come_with_the_tip_to_those_who_follow_it() {
+    let place = Place::new().await;
+    receive(&place, [from("bob", "a")]).await;
+    let tip = place.store.tip();
+    assert!(tip.borrow().latest.entries.is_empty(), "nobody followed it");
+    receive(&place, [from("bob", "b")]).await;
+    receive(&place, [from("bob", "c")]).await;
+    let latest = tip.borrow().latest.clone();
+    let read = place.store.log_page(1, 10, usize::MAX).await.unwrap().entries;
+    let told: Vec<_> = latest
+        .entries
+        .iter()
+        .map(|entry| entry.as_ref().clone())
+        .collect();
+    assert_eq!((latest.after, told), (1, read));
+
+    let many: Vec<_> = (0..40)
+        .map(|number| from("bob", &format!("many {number}")))
+        .collect();
+    receive(&place, many).await;
+    assert_eq!(tip.borrow().newest, 43);
+    assert!(tip.borrow().latest.entries.is_empty(), "too many for the tip");
+    for number in 0..40 {
+        receive(&place, [from("bob", &format!("one {number}"))]).await;
+    }
+    let latest = tip.borrow().latest.clone();
+    assert_eq!((latest.after, latest.entries.first().unwrap().offset), (67, 68));
+    assert_eq!((tip.borrow().newest, latest.entries.len()), (83, 16));
+    let large = Incoming {
+        content: vec![b'x'; 100_000],
+        ..from("bob", "large")
+    };
+    receive(&place, [large]).await;
+    assert!(tip.borrow().latest.entries.is_empty(), "too long for the tip");
+    receive(&place, [from("bob", "after it")]).await;
+    let latest = tip.borrow().latest.clone();
+    assert_eq!((latest.after, latest.entries.len()), (84, 1));
+}
+
+#[tokio::test]
 async fn a_hole_in_a_sender_s_numbers_is_told_once() {
     let place = Place::new().await;
     let numbers =

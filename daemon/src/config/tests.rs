@@ -372,7 +372,7 @@ fn the_later_directory_wins_for_an_app_key() {
 fn a_fault_in_an_app_s_file_names_that_file_and_line() {
     for (text, line, word) in [
         ("app_key = \"chat\"\nurl = []\n", 2, "`url`"),
-        ("app_key = \"chat\"\n", 1, "no urls"),
+        ("app_key = \"chat\"\n", 1, "neither urls nor nav"),
         ("urls = [\"mqtt://localhost\"]\n", 1, "app_key"),
         (
             "app_key = \"chat\"\nurls = [\"mqtt://im.example\"]\n",

@@ -1,11 +1,6 @@
 //! The daemon where a nav names the servers (docs/nav.md): a real Mosquitto behind a nav that answers, fails,
 //! hangs and comes back.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a helper of a test fails its test"
-)]
-#![expect(clippy::print_stderr, reason = "a measurement prints its figures")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails its test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

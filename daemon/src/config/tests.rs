@@ -384,11 +384,7 @@ fn a_fault_in_an_app_s_file_names_that_file_and_line() {
             3,
             "absolute",
         ),
-        (
-            "app_key = \"chat\"\nnav = \"https://im.example\"\n",
-            2,
-            "not supported",
-        ),
+        ("app_key = \"chat\"\nnav = \"http://im.example\"\n", 2, "https://"),
     ] {
         let files = Files::new("");
         files.app("home", "chat.toml", text);

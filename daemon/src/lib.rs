@@ -27,6 +27,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod locks;
 mod manual;
+pub mod nav;
 pub mod network;
 pub mod paths;
 pub mod rpc;

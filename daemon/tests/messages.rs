@@ -74,13 +74,13 @@ impl Person {
         let (link, commands) = Handle::new();
         let rows = StoreRows::new(store.clone(), None);
         let surroundings = Surroundings::new(watch::channel(View::unknown()).1, News::none());
-        let transports = Arc::default();
+        let directory = Arc::default();
         let driver = Driver::new(
             core,
             rows,
             Arc::clone(&hub),
             device,
-            transports,
+            directory,
             commands,
             surroundings,
         )

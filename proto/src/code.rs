@@ -100,6 +100,18 @@ table! {
     22406 NOT_IN_GROUP Call PermissionDenied
         "The server refused the subscription of a group: not a member."
         "Take the group off the list, or ask to be let in.";
+    30004 RC_HTTP_SEND_FAIL Loop Unavailable
+        "The nav, which names the servers, cannot be reached or not be trusted."
+        "Nothing: the loop goes on. Check nav in the configuration, and its certificate, if it stays.";
+    30005 RC_HTTP_REQ_TIMEOUT Loop Unavailable
+        "The nav does not answer in time."
+        "Nothing: the loop goes on.";
+    30007 RC_NAVI_REQ_FAILED Loop Unavailable
+        "The nav answers, but not with success."
+        "Nothing: the loop goes on. The text has its HTTP status.";
+    30008 RC_NODE_NOT_FOUND Loop Unavailable
+        "The nav's answer names no servers in a form that imd reads."
+        "Nothing: the loop goes on. Mend the answer as docs/nav.md has it.";
     30009 RC_DOMAIN_NOT_RESOLVE Loop Unavailable
         "The server's name has no address."
         "Nothing: the loop goes on. Check the name in the configuration if it stays.";

@@ -6,6 +6,7 @@
 //! | [`mosquitto`] | a real Mosquitto with the repository's own configuration |
 //! | [`proxy`], [`gate`] | a network that breaks when told to; a server without MQTT 5 |
 //! | [`front`], [`certificates`] | TLS, WebSockets and proxies before a broker |
+//! | [`nav`] | a nav that does as it is told |
 //! | [`lab`] | a network of its own: machines, cables, a router |
 //! | [`scripted`] | the demo's broker, for answers no real one gives |
 //! | [`supervisor`] | a service manager that does what systemd does |
@@ -35,6 +36,7 @@ pub mod imports;
 pub mod journal;
 pub mod lab;
 pub mod mosquitto;
+pub mod nav;
 pub mod port;
 pub mod process;
 pub mod progress;

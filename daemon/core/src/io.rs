@@ -38,7 +38,7 @@ pub struct ServerDirectory {
 }
 
 impl ServerDirectory {
-    /// The servers of an App Key, best first; empty where none is configured.
+    /// The servers of an App Key, best first, or the one nav that names them; empty where none is configured.
     #[must_use]
     pub fn of(&self, app_key: &AppKey) -> &[Server] {
         self.by_app.get(app_key).unwrap_or(&self.default)
@@ -308,6 +308,14 @@ pub enum FaultKind {
     Certificate,
     /// Any other failure of encryption.
     Tls,
+    /// The nav cannot be reached, or not be trusted.
+    NavUnreachable,
+    /// The nav does not answer in time.
+    NavSilent,
+    /// The nav answers with anything but success.
+    NavRefused,
+    /// The nav's answer is not as docs/nav.md has it.
+    NavMalformed,
 }
 
 /// What the core asks for. The shell carries actions out in their order: none is begun before the one in
@@ -339,6 +347,12 @@ pub enum Action {
     Notify(Event),
     /// Ask this app, and no other, for a new token: the present one ends then.
     AskForToken { instance: InstanceId, expires: UnixTime },
+    /// What the nav said of this user's servers is out of date: a server has sent us elsewhere.
+    ForgetServers {
+        app_key: AppKey,
+        /// `None`: the server has not named the user yet.
+        user_id: Option<UserId>,
+    },
     /// After [`Input::Stop`]: all is done.
     Stopped,
 }

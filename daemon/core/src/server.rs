@@ -15,6 +15,8 @@ pub enum Transport {
     WebSocket,
     /// `wss://`
     WebSocketTls,
+    /// `https://`: no server of messages, but the directory (nav) that names them.
+    Nav,
 }
 
 impl Transport {
@@ -25,6 +27,7 @@ impl Transport {
             Self::Tls => "mqtts",
             Self::WebSocket => "ws",
             Self::WebSocketTls => "wss",
+            Self::Nav => "https",
         }
     }
 
@@ -34,14 +37,14 @@ impl Transport {
             Self::Tcp => 1883,
             Self::Tls => 8883,
             Self::WebSocket => 80,
-            Self::WebSocketTls => 443,
+            Self::WebSocketTls | Self::Nav => 443,
         }
     }
 
     #[must_use]
     pub const fn is_encrypted(self) -> bool {
         match self {
-            Self::Tls | Self::WebSocketTls => true,
+            Self::Tls | Self::WebSocketTls | Self::Nav => true,
             Self::Tcp | Self::WebSocket => false,
         }
     }
@@ -54,7 +57,7 @@ pub struct Server {
     /// A name or an address; an IPv6 address without brackets.
     pub host: Arc<str>,
     pub port: u16,
-    /// The path of a WebSocket; empty otherwise.
+    /// The path of a WebSocket; of a nav the query too; empty otherwise.
     pub path: Arc<str>,
 }
 
@@ -75,6 +78,9 @@ impl Server {
     /// MQTT allows several, parted by spaces: the first that can be read counts.
     #[must_use]
     pub fn referred(&self, reference: &str) -> Option<Self> {
+        if self.transport == Transport::Nav {
+            return None;
+        }
         reference.split(' ').find_map(|one| {
             let (host, port) = split_host_port(one)?;
             Some(Self {

@@ -1,5 +1,5 @@
 //! What the person wrote: settings, parsed and validated. What is not supported is refused, never ignored:
-//! a key that silently does nothing (`nav`, say) would be a lie about safety.
+//! a key that silently does nothing would be a lie about safety.
 
 mod error;
 mod file;
@@ -9,6 +9,7 @@ mod server_url;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use imd_core::account::{AppKey, DeviceClass, InstallationId};
@@ -18,9 +19,11 @@ use imd_core::server::Server;
 pub use error::{ConfigError, ConfigErrors};
 use file::{AppFile, MainFile, Source};
 use reader::Reader;
-use server_url::Plaintext;
+pub use server_url::Plaintext;
+pub(crate) use server_url::parse as parse_server;
 
 use crate::access::AllowList;
+use crate::nav::Directory;
 use crate::paths::ConfigPath;
 use crate::transport::{Environment, Proxy, TlsFiles, Transports};
 
@@ -128,6 +131,23 @@ impl Settings {
         )
     }
 
+    /// The ways to the servers, and the navs that name them. `state_directory`: where what navs say is kept, if
+    /// anything may outlive the daemon.
+    #[must_use]
+    pub fn directory(&self, transports: Arc<Transports>, state_directory: Option<&Path>) -> Directory {
+        let plaintext = if self.plaintext {
+            Plaintext::Anywhere
+        } else {
+            Plaintext::LoopbackOnly
+        };
+        let file = state_directory.filter(|_| self.remember);
+        Directory::new(
+            transports,
+            file.map(|directory| directory.join(NAV_FILE)),
+            plaintext,
+        )
+    }
+
     /// What to do where no server is configured.
     fn missing(&self) -> String {
         let file = self.config_file.display();
@@ -138,6 +158,9 @@ impl Settings {
         }
     }
 }
+
+/// What navs have said, beside the remembered session.
+const NAV_FILE: &str = "nav.json";
 
 const EXAMPLE: &str = "[\"mqtt://localhost:1883\"]";
 
@@ -241,7 +264,7 @@ fn read_app(
     let ca_file = reader.ca_file(file.ca_file.as_ref());
     let servers = reader.servers(file.urls.as_ref(), file.nav.as_ref());
     if servers.is_none() && file.nav.is_none() {
-        reader.fault(&file.app_key, "there are no urls for this App Key");
+        reader.fault(&file.app_key, "there are neither urls nor nav for this App Key");
     }
     let list = ServerList {
         servers: servers?,

@@ -35,18 +35,17 @@ impl Reader<'_> {
         urls: Option<&Spanned<Vec<Spanned<String>>>>,
         nav: Option<&Spanned<String>>,
     ) -> Option<Vec<Server>> {
+        if let (Some(nav), Some(_)) = (nav, urls) {
+            self.fault(nav, "there are both urls and nav: write one of them");
+        }
         if let Some(nav) = nav {
-            let text = nav.get_ref();
-            match url::Url::parse(text) {
-                Ok(url) if url.scheme() == "https" => self.unsupported(nav, "nav"),
-                Ok(_) | Err(_) => {
-                    let shown = without_user_info(text);
-                    self.fault(nav, format!("nav {shown:?} is not an https:// URL"));
+            return match server_url::parse_nav(nav.get_ref()) {
+                Ok(server) => Some(vec![server]),
+                Err(text) => {
+                    self.fault(nav, text);
+                    None
                 }
-            }
-            if urls.is_some() {
-                self.fault(nav, "there are both urls and nav: write one of them");
-            }
+            };
         }
         let urls = urls?;
         if urls.get_ref().is_empty() {
@@ -194,17 +193,6 @@ impl Reader<'_> {
             ),
         );
         None
-    }
-
-    /// Better an error than an insecure silence.
-    fn unsupported<T>(&mut self, at: &Spanned<T>, what: &str) {
-        self.fault(
-            at,
-            format!(
-                "{what} is not supported by this version of imd ({})",
-                env!("CARGO_PKG_VERSION")
-            ),
-        );
     }
 
     pub(super) fn fault<T>(&mut self, at: &Spanned<T>, text: impl Into<String>) {

@@ -4,9 +4,10 @@ use imd_core::server::{Server, Transport};
 use url::{Host, Url};
 
 /// Who may be reached without encryption.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plaintext {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Plaintext {
     /// This machine alone.
+    #[default]
     LoopbackOnly,
     /// `plaintext = true`.
     Anywhere,
@@ -14,7 +15,7 @@ pub(super) enum Plaintext {
 
 /// Reads a URL of mqtt, mqtts, ws or wss. The error says what is wrong, and never shows user information,
 /// which may be a secret.
-pub(super) fn parse(text: &str, plaintext: Plaintext) -> Result<Server, String> {
+pub(crate) fn parse(text: &str, plaintext: Plaintext) -> Result<Server, String> {
     let shown = without_user_info(text);
     let url = Url::parse(text).map_err(|error| format!("{shown:?} is not a URL: {error}"))?;
     let transport = match url.scheme() {
@@ -44,7 +45,7 @@ pub(super) fn parse(text: &str, plaintext: Plaintext) -> Result<Server, String> 
         (Transport::Tcp | Transport::Tls, _) => {
             return Err(format!("{shown:?} has a path, which only ws:// and wss:// have"));
         }
-        (Transport::WebSocket | Transport::WebSocketTls, path) => path,
+        (Transport::WebSocket | Transport::WebSocketTls | Transport::Nav, path) => path,
     };
     let port = match url.port() {
         Some(0) => return Err(format!("{shown:?} has port 0")),
@@ -66,6 +67,30 @@ pub(super) fn parse(text: &str, plaintext: Plaintext) -> Result<Server, String> 
         ));
     }
     Ok(server)
+}
+
+/// Reads the URL of a nav, which is https alone. The error never shows user information.
+pub(super) fn parse_nav(text: &str) -> Result<Server, String> {
+    let shown = without_user_info(text);
+    let url = Url::parse(text).map_err(|error| format!("nav {shown:?} is not a URL: {error}"))?;
+    if url.scheme() != "https" {
+        return Err(format!("nav {shown:?} is not an https:// URL"));
+    }
+    if shown != text || url.query().is_some() || url.fragment().is_some() {
+        return Err(format!(
+            "nav {shown:?} has user information, a query or a fragment in it: imd sends who asks, and nothing else"
+        ));
+    }
+    let host = host(&url).ok_or_else(|| format!("nav {shown:?} names no host that can be used"))?;
+    Ok(Server {
+        transport: Transport::Nav,
+        host: host.into(),
+        port: url
+            .port_or_known_default()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| format!("nav {shown:?} has port 0"))?,
+        path: url.path().into(),
+    })
 }
 
 /// The text without what stands between `//` and the last `@`: a password may have any character in it.
@@ -96,6 +121,7 @@ fn encrypted(transport: Transport) -> &'static str {
     match transport {
         Transport::Tcp | Transport::Tls => "mqtts",
         Transport::WebSocket | Transport::WebSocketTls => "wss",
+        Transport::Nav => "https",
     }
 }
 

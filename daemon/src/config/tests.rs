@@ -159,10 +159,35 @@ fn an_unencrypted_foreign_server_needs_plaintext() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused_not_ignored() {
-    let nav = "[server]\nnav = \"https://im.example/nav\"\n";
-    refused(nav, 2, &["nav", "not supported by this version of imd"]);
-    refused("[server]\nnav = \"http://im.example\"\n", 2, &["https://"]);
+fn a_nav_stands_in_for_urls_in_every_file() {
+    let files = Files::new("[server]\nnav = \"https://im.example/nav\"\n");
+    files.app(
+        "home",
+        "chat.toml",
+        "app_key = \"chat\"\nnav = \"https://[::1]:8443/\"\n",
+    );
+    let settings = files.load().unwrap();
+    let shown = |key: &str| format!("{:?}", core(&settings).servers.of(&app(key)));
+    assert_eq!(shown("any"), "[https://im.example:443/nav]");
+    assert_eq!(shown("chat"), "[https://[::1]:8443/]");
+}
+
+#[test]
+fn a_nav_is_https_alone_with_nothing_else_to_say_and_no_urls_beside_it() {
+    let nav = |url: &str| format!("[server]\nnav = \"{url}\"\n");
+    refused(&nav("http://im.example"), 2, &["https://"]);
+    refused(&nav("http://localhost"), 2, &["https://"]);
+    refused(&nav("im.example"), 2, &["not a URL"]);
+    refused(&nav("https://im.example:0/"), 2, &["port 0"]);
+    for more in [
+        "https://im.example/?key=1",
+        "https://im.example/#a",
+        "https://me:pw@im.example/",
+    ] {
+        refused(&nav(more), 2, &["user information, a query or a fragment"]);
+    }
+    let both = format!("{}urls = [\"mqtts://im.example\"]\n", nav("https://im.example"));
+    refused(&both, 2, &["both urls and nav"]);
 }
 
 #[test]
@@ -347,7 +372,7 @@ fn the_later_directory_wins_for_an_app_key() {
 fn a_fault_in_an_app_s_file_names_that_file_and_line() {
     for (text, line, word) in [
         ("app_key = \"chat\"\nurl = []\n", 2, "`url`"),
-        ("app_key = \"chat\"\n", 1, "no urls"),
+        ("app_key = \"chat\"\n", 1, "neither urls nor nav"),
         ("urls = [\"mqtt://localhost\"]\n", 1, "app_key"),
         (
             "app_key = \"chat\"\nurls = [\"mqtt://im.example\"]\n",
@@ -359,11 +384,7 @@ fn a_fault_in_an_app_s_file_names_that_file_and_line() {
             3,
             "absolute",
         ),
-        (
-            "app_key = \"chat\"\nnav = \"https://im.example\"\n",
-            2,
-            "not supported",
-        ),
+        ("app_key = \"chat\"\nnav = \"http://im.example\"\n", 2, "https://"),
     ] {
         let files = Files::new("");
         files.app("home", "chat.toml", text);

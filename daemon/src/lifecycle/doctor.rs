@@ -8,8 +8,8 @@ use std::time::Duration;
 use imd_core::account::Token;
 use imd_core::io::Remembered;
 use imd_core::jwt::Claims;
-use imd_core::server::Server;
-use imd_core::time::Words;
+use imd_core::server::{Server, Transport};
+use imd_core::time::{UnixTime, Words};
 use tokio::sync::watch;
 
 use super::examine;
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::link::Vault as _;
 use crate::link::probe::{self, Answer, Outcome, Place};
+use crate::nav::{Directory, Known};
 use crate::network::View;
 use crate::rpc::{Diagnose, Finding, Verdict};
 use crate::store::{AccountCheck, AccountReport, QuickCheck};
@@ -36,6 +37,7 @@ const NO_DISK: u64 = 1024 * 1024;
 pub(super) struct Doctor {
     pub(super) settings: Arc<Settings>,
     pub(super) transports: Arc<Transports>,
+    pub(super) directory: Arc<Directory>,
     pub(super) rows: StoreRows,
     pub(super) data_dir: PathBuf,
     pub(super) session_file: PathBuf,
@@ -54,7 +56,13 @@ impl Diagnose for Doctor {
         findings.push(token(remembered.as_ref()));
         findings.push(clock(remembered.as_ref(), &self.session_file));
         findings.push(network(&self.network.borrow(), *self.portal.borrow()));
-        let places = places(&self.transports, &self.settings, remembered.as_ref());
+        let (places, nav) = places(
+            &self.transports,
+            &self.directory,
+            &self.settings,
+            remembered.as_ref(),
+        );
+        findings.extend(nav);
         for place in &places {
             findings.extend(reach(place).await);
         }
@@ -152,24 +160,75 @@ fn network(view: &View, portal: bool) -> Finding {
     finding("network", verdict, view.to_string(), mend)
 }
 
-/// The servers that would be dialled.
+/// The servers that would be dialled, and where a nav names them what is known of that.
 pub(super) fn places(
     transports: &Arc<Transports>,
+    directory: &Directory,
     settings: &Settings,
     remembered: Option<&Remembered>,
-) -> Vec<Place> {
+) -> (Vec<Place>, Option<Finding>) {
     let app_key = remembered.map(|remembered| &remembered.app_key);
     let own = app_key.and_then(|app_key| settings.app_servers.get(app_key));
     let list = own.or(settings.default_servers.as_ref());
-    let servers = list.map(|list| list.servers.clone()).unwrap_or_default();
-    servers
-        .into_iter()
-        .map(|server| Place {
-            transports: Arc::clone(transports),
-            app_key: app_key.cloned(),
-            server,
-        })
-        .collect()
+    let mut servers = list.map(|list| list.servers.clone()).unwrap_or_default();
+    let mut found = None;
+    if let [nav] = servers.as_slice()
+        && nav.transport == Transport::Nav
+    {
+        let known = remembered
+            .map(|remembered| directory.known(nav, &remembered.app_key, remembered.user_id.as_ref()));
+        found = Some(named_by(nav, known.as_ref()));
+        servers = known.map(|known| known.servers).unwrap_or_default();
+    }
+    let place = |server| Place {
+        transports: Arc::clone(transports),
+        app_key: app_key.cloned(),
+        server,
+    };
+    (servers.into_iter().map(place).collect(), found)
+}
+
+fn shown(time: UnixTime) -> String {
+    shown_time(time.as_millis() / 1000)
+}
+
+/// What a nav has said, and how long it holds.
+fn named_by(nav: &Server, known: Option<&Known>) -> Finding {
+    let name = "server.nav";
+    let Some(known) = known else {
+        let text = format!("{nav} names the servers of whoever signs in; nobody has");
+        return finding(name, Verdict::Skipped, text, "");
+    };
+    let said = match known.span {
+        None => format!("{nav} has not named this user's servers yet"),
+        Some((fetched, expires)) => {
+            let servers: Vec<_> = known.servers.iter().map(ToString::to_string).collect();
+            let (fetched, expires) = (shown(fetched), shown(expires));
+            let servers = servers.join(", ");
+            if known.is_fresh {
+                format!("{nav} said {servers} {fetched}, which holds until {expires}")
+            } else {
+                format!("{nav} said {servers} {fetched}; it is asked again before the next attempt")
+            }
+        }
+    };
+    match &known.failure {
+        None => finding(name, Verdict::Ok, said, ""),
+        Some(why) => {
+            let verdict = if known.span.is_some() {
+                Verdict::Warning
+            } else {
+                Verdict::Failed
+            };
+            let mend = "The loop goes on by itself; see docs/nav.md for what the nav has to answer.";
+            finding(
+                name,
+                verdict,
+                format!("{said}; when it was asked last: {why}"),
+                mend,
+            )
+        }
+    }
 }
 
 /// `full`: why what comes in cannot be stored.

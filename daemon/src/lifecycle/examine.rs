@@ -33,7 +33,10 @@ pub async fn examine(paths: &Paths, settings: &Settings) -> Vec<Finding> {
     findings.push(doctor::token(remembered.as_ref()));
     findings.push(doctor::clock(remembered.as_ref(), &paths.session_file));
     let transports = Arc::new(settings.transports(start::variable));
-    for place in doctor::places(&transports, settings, remembered.as_ref()) {
+    let directory = settings.directory(Arc::clone(&transports), paths.session_file.parent());
+    let (places, nav) = doctor::places(&transports, &directory, settings, remembered.as_ref());
+    findings.extend(nav);
+    for place in places {
         findings.extend(doctor::reach(&place).await);
     }
     findings

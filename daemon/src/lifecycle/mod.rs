@@ -92,12 +92,13 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
     let (views, news) = (network::watch(), system_bus::listen());
     let portal = news.portal.clone();
     let transports = Arc::new(settings.transports(start::variable));
+    let directory = Arc::new(settings.directory(Arc::clone(&transports), paths.session_file.parent()));
     let driver = Driver::new(
         core,
         rows.clone(),
         Arc::clone(&hub),
         device,
-        Arc::clone(&transports),
+        Arc::clone(&directory),
         commands,
         Surroundings::new(views.clone(), news),
     )
@@ -124,6 +125,7 @@ async fn serve(started: Started, mut signals: Signals) -> Result<End, StartError
         diagnose: Arc::new(Doctor {
             settings: Arc::new(settings),
             transports,
+            directory,
             rows,
             data_dir: paths.data_dir.clone(),
             session_file: paths.session_file.clone(),

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use imd_core::io::{Dial, Epoch, Fault, HangUp};
+use imd_core::io::{Dial, Epoch, Fault, HangUp, Identity};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
 use super::session::Session;
 use super::vault::BoxFuture;
-use crate::transport::{Reached, Stream, Transports};
+use crate::nav::Directory;
+use crate::transport::{Reached, Stream};
 
 /// When a link counts as dead, in hundredths of the keep-alive.
 const DEAD_AFTER_PERCENT: u32 = 145;
@@ -71,22 +72,30 @@ pub(super) enum Happening {
 
 impl Connection {
     /// Begins to reach a server; after the farewell, if one is being said.
-    pub(super) fn dial(&mut self, dial: Box<Dial>, transports: &Arc<Transports>) {
+    pub(super) fn dial(&mut self, dial: Box<Dial>, directory: &Arc<Directory>) {
         match self {
             Self::Closing { next, .. } => *next = Some(dial),
-            Self::None | Self::Dialing { .. } | Self::Up(_) => *self = Self::dialing(dial, transports),
+            Self::None | Self::Dialing { .. } | Self::Up(_) => *self = Self::dialing(dial, directory),
         }
     }
 
-    fn dialing(dial: Box<Dial>, transports: &Arc<Transports>) -> Self {
+    fn dialing(dial: Box<Dial>, directory: &Arc<Directory>) -> Self {
         let app_key = dial.app_key.clone();
         let servers = std::iter::once(&dial.server)
             .chain(&dial.others)
             .cloned()
             .collect();
         let dead_after = dial.keep_alive.saturating_mul(DEAD_AFTER_PERCENT) / 100;
-        let transports = Arc::clone(transports);
-        let attempt = Box::pin(async move { transports.dial_one_of(&app_key, servers, dead_after).await });
+        let user_id = match &dial.identity {
+            Identity::Known(account) => Some(account.user_id.clone()),
+            Identity::Discover => None,
+        };
+        let directory = Arc::clone(directory);
+        let attempt = Box::pin(async move {
+            directory
+                .dial(&app_key, user_id.as_ref(), servers, dead_after)
+                .await
+        });
         Self::Dialing { dial, attempt }
     }
 
@@ -134,11 +143,11 @@ impl Connection {
     }
 
     /// The socket of the last connection is closed.
-    pub(super) fn closed(&mut self, transports: &Arc<Transports>) {
+    pub(super) fn closed(&mut self, directory: &Arc<Directory>) {
         if let Self::Closing { next, .. } = std::mem::replace(self, Self::None)
             && let Some(dial) = next
         {
-            *self = Self::dialing(dial, transports);
+            *self = Self::dialing(dial, directory);
         }
     }
 

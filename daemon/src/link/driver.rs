@@ -35,9 +35,10 @@ use super::session::{Device, Session};
 use super::vault::{BoxFuture, Vault};
 use crate::clock::{self, Alarm, SleepWatch};
 use crate::hub::Hub;
+use crate::nav::Directory;
 use crate::network::View;
 use crate::store::rows::Group;
-use crate::transport::{Reached, Transports};
+use crate::transport::Reached;
 
 /// How long the end waits until the store knows what the server has taken.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ pub struct Driver<V> {
     vault: Arc<V>,
     hub: Arc<Hub>,
     device: Device,
-    transports: Arc<Transports>,
+    directory: Arc<Directory>,
     /// `None`: every handle is gone.
     commands: Option<mpsc::Receiver<Command>>,
     alarm: Alarm,
@@ -114,7 +115,7 @@ impl<V: Vault> Driver<V> {
         vault: V,
         hub: Arc<Hub>,
         device: Device,
-        transports: Arc<Transports>,
+        directory: Arc<Directory>,
         commands: mpsc::Receiver<Command>,
         surroundings: Surroundings,
     ) -> io::Result<Self> {
@@ -124,7 +125,7 @@ impl<V: Vault> Driver<V> {
             vault: Arc::new(vault),
             hub,
             device,
-            transports,
+            directory,
             commands: Some(commands),
             alarm: Alarm::new()?,
             sleep: SleepWatch::new(),
@@ -363,7 +364,7 @@ impl<V: Vault> Driver<V> {
             }
             Action::Dial(dial) => {
                 tracing::debug!(server = %dial.server, epoch = dial.epoch.0, "dialing");
-                self.connection.dial(dial, &self.transports);
+                self.connection.dial(dial, &self.directory);
             }
             Action::Login { epoch } => {
                 if let Some(session) = self.connection.session(epoch) {
@@ -384,6 +385,7 @@ impl<V: Vault> Driver<V> {
                 tracing::info!(instance = %instance.0, "an app is asked for a new token");
                 self.hub.token_providers.ask(&instance, expires);
             }
+            Action::ForgetServers { app_key, user_id } => self.directory.forget(&app_key, user_id.as_ref()),
             Action::Stopped => {
                 if let Stop::Asked(waiting) = &mut self.stop {
                     self.stop = Stop::Agreed(std::mem::take(waiting));
@@ -414,7 +416,7 @@ impl<V: Vault> Driver<V> {
                 }
                 self.tell_session();
             }
-            Happening::Closed => self.connection.closed(&self.transports),
+            Happening::Closed => self.connection.closed(&self.directory),
         }
     }
 

@@ -158,6 +158,10 @@ impl Session {
         self.over
     }
 
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// Whose session it is; `None`: that is what the server is asked.
     pub(super) fn account(&self) -> Option<&Account> {
         self.account.as_ref()
@@ -313,7 +317,7 @@ impl Session {
         match (self.terms, self.server.transport) {
             (None, Transport::Tcp) => "; does it encrypt there? Then it is mqtts://",
             (None, Transport::WebSocket) => "; does it encrypt there? Then it is wss://",
-            (Some(_), _) | (None, Transport::Tls | Transport::WebSocketTls) => "",
+            (Some(_), _) | (None, Transport::Tls | Transport::WebSocketTls | Transport::Nav) => "",
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// The temporary file has one fixed name, so that a copy of a secret in it never outlives the next start
 /// ([`remove_temporary`]).
-pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     remove_temporary(path)?;
     let temporary = temporary(path);
     let written = write_new(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));

@@ -49,6 +49,7 @@ pub use account::{AccountKey, OpenError, OpenedAccount};
 pub use check::{AccountCheck, AccountReport, QuickCheck, look_at_account};
 pub use epoch::OtherEpoch;
 pub use figures::{AccountFigures, COMMIT_BOUNDS, Counted, Figures};
+pub(crate) use files::write_atomically;
 pub use ids::ids_on_disk;
 pub use journal::StatusNote;
 pub use session::{Secret, Session, SessionLook, look_at_session};

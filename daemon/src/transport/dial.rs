@@ -26,7 +26,7 @@ const STAGE: Duration = Duration::from_secs(6);
 /// the configuration is to be first where it answers at all.
 const FELLOW: Duration = Duration::from_secs(2);
 
-/// What WebSockets are asked for over.
+/// What WebSockets and navs are asked for over.
 const HTTP: &str = "http/1.1";
 
 /// Whatever carries MQTT.
@@ -169,6 +169,10 @@ impl Transports {
             Transport::Tls => {
                 let protocols: Vec<_> = client.files().alpn.iter().map(String::as_str).collect();
                 let (tls, validity) = tls(client, server, &protocols, tcp).await?;
+                (Box::new(tls), Some(validity))
+            }
+            Transport::Nav => {
+                let (tls, validity) = tls(client, server, &[HTTP], tcp).await?;
                 (Box::new(tls), Some(validity))
             }
             Transport::WebSocketTls => {

@@ -38,6 +38,38 @@ class Code(CodeRow):
     )
     "The server refused the subscription of a group: not a member."
 
+    RC_HTTP_SEND_FAIL = (
+        30004,
+        "loop",
+        "The nav, which names the servers, cannot be reached or not be trusted.",
+        "Nothing: the loop goes on. Check nav in the configuration, and its certificate, if it stays.",
+    )
+    "The nav, which names the servers, cannot be reached or not be trusted."
+
+    RC_HTTP_REQ_TIMEOUT = (
+        30005,
+        "loop",
+        "The nav does not answer in time.",
+        "Nothing: the loop goes on.",
+    )
+    "The nav does not answer in time."
+
+    RC_NAVI_REQ_FAILED = (
+        30007,
+        "loop",
+        "The nav answers, but not with success.",
+        "Nothing: the loop goes on. The text has its HTTP status.",
+    )
+    "The nav answers, but not with success."
+
+    RC_NODE_NOT_FOUND = (
+        30008,
+        "loop",
+        "The nav's answer names no servers in a form that imd reads.",
+        "Nothing: the loop goes on. Mend the answer as docs/nav.md has it.",
+    )
+    "The nav's answer names no servers in a form that imd reads."
+
     RC_DOMAIN_NOT_RESOLVE = (
         30009,
         "loop",

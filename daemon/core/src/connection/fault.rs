@@ -9,8 +9,9 @@ use super::backoff::{LENIENCY, LONGEST, STABLE};
 use super::link::{Link, Purpose, Wait, held};
 use super::target::{Redirect, Standing, Want};
 use super::verdict::{Packet, Verdict, fault_code, judge, words_text};
-use crate::io::{Fault, FaultKind, HangUp, Protocol, Refusal, ServerWords};
+use crate::io::{Action, Fault, FaultKind, HangUp, Protocol, Refusal, ServerWords};
 use crate::jwt::Claims;
+use crate::server::Transport;
 use crate::time::{Now, Words};
 
 /// How often a Server Reference is followed with neither a wait nor a stable life between: two servers that
@@ -82,7 +83,18 @@ impl Core {
         }
     }
 
+    /// Whoever is sent elsewhere was told of the wrong servers.
+    fn forget_servers(&mut self) {
+        let Want::On(target) = &self.want else { return };
+        let servers = self.config.servers.of(&target.app_key);
+        if servers.iter().any(|server| server.transport == Transport::Nav) {
+            let (app_key, user_id) = (target.app_key.clone(), target.user_id.clone());
+            self.push(Action::ForgetServers { app_key, user_id });
+        }
+    }
+
     fn redirect(&mut self, now: Now, reference: Option<&str>, text: &str) {
+        self.forget_servers();
         let Want::On(target) = &mut self.want else { return };
         let hops = target.redirect.as_ref().map_or(0, |redirect| redirect.hops);
         let next = reference
@@ -299,7 +311,11 @@ impl Core {
             | FaultKind::Protocol
             | FaultKind::Proxy
             | FaultKind::Certificate
-            | FaultKind::Tls => 0,
+            | FaultKind::Tls
+            | FaultKind::NavUnreachable
+            | FaultKind::NavSilent
+            | FaultKind::NavRefused
+            | FaultKind::NavMalformed => 0,
         };
         if target.silent_closes >= SILENT_CLOSES {
             target.silent_closes = 0;

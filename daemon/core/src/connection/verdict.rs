@@ -129,6 +129,10 @@ pub(crate) fn fault_code(kind: FaultKind, answered: bool) -> Code {
         FaultKind::Proxy => Code::RC_CONN_PROXY_UNAVAILABLE,
         FaultKind::Certificate => Code::IMD_CERTIFICATE,
         FaultKind::Tls => Code::IMD_TLS,
+        FaultKind::NavUnreachable => Code::RC_HTTP_SEND_FAIL,
+        FaultKind::NavSilent => Code::RC_HTTP_REQ_TIMEOUT,
+        FaultKind::NavRefused => Code::RC_NAVI_REQ_FAILED,
+        FaultKind::NavMalformed => Code::RC_NODE_NOT_FOUND,
     }
 }
 

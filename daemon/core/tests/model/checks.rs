@@ -107,6 +107,7 @@ impl Model {
             Action::Publish(status) => self.publish(status),
             Action::Notify(event) => self.notify(event),
             Action::AskForToken { instance, expires } => self.asked(instance, *expires),
+            Action::ForgetServers { .. } => Err("no server of this world was named by a nav".to_owned()),
             Action::Stopped => {
                 ensure!(self.step.stop, "Stopped without Stop");
                 self.step.stopped = true;

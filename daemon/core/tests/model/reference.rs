@@ -458,7 +458,8 @@ pub(crate) fn is_quiet(action: &Action) -> bool {
         | Action::HangUp { .. }
         | Action::Publish(_)
         | Action::Notify(_)
-        | Action::AskForToken { .. } => false,
+        | Action::AskForToken { .. }
+        | Action::ForgetServers { .. } => false,
     }
 }
 

@@ -266,7 +266,7 @@ fn connack() -> impl Strategy<Value = Connack> {
     ]
 }
 
-const FAULTS: [FaultKind; 8] = [
+const FAULTS: [FaultKind; 12] = [
     FaultKind::NameNotResolved,
     FaultKind::ConnectionRefused,
     FaultKind::Unreachable,
@@ -275,6 +275,10 @@ const FAULTS: [FaultKind; 8] = [
     FaultKind::Protocol,
     FaultKind::Certificate,
     FaultKind::Tls,
+    FaultKind::NavUnreachable,
+    FaultKind::NavSilent,
+    FaultKind::NavRefused,
+    FaultKind::NavMalformed,
 ];
 
 fn words(reason: u8) -> Words {

@@ -133,6 +133,7 @@ pub(crate) fn action(action: &Action) -> String {
                 expires.as_millis()
             )
         }
+        Action::ForgetServers { app_key, user_id } => format!("ForgetServers {app_key} {user_id:?}"),
         Action::Stopped => "Stopped".to_owned(),
     }
 }

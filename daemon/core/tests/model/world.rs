@@ -426,6 +426,7 @@ impl World {
             | Action::Publish(_)
             | Action::Notify(_)
             | Action::AskForToken { .. }
+            | Action::ForgetServers { .. }
             | Action::Stopped => {}
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Init, connect, join, connect once, time limits, discovery.
 
 use imd_core::io::{Action, Callback, ConnectionStatus, FaultKind, HangUp, Identity, LinkEvent, Network};
+use imd_core::server::{Server, Transport};
 use imd_core::{Code, ConnectPhase};
 
 use super::support::*;
@@ -97,6 +98,63 @@ fn where_a_server_reference_leads_no_other_is_dialled() {
     let mut imd = with_several_servers();
     imd.refuses(elsewhere("other.example"));
     assert_eq!(dialed(&imd), ["other.example"]);
+}
+
+/// Alice is connected at a server that the App Key's nav has named.
+fn connected_through_a_nav() -> Imd {
+    let mut imd = Imd::new();
+    assert_eq!(imd.init("chat", "nav"), Ok(()));
+    assert_eq!(imd.connect("chat", with("t1").user("alice")), Ok(()));
+    assert_eq!(dialed(&imd), ["nav.example"]);
+    let server = Server {
+        transport: Transport::Tls,
+        host: "one.example".into(),
+        port: 8883,
+        path: "".into(),
+    };
+    imd.link(LinkEvent::Reached { server });
+    imd.comes_up();
+    imd
+}
+
+/// How often what a nav said was to be forgotten.
+fn forgotten(imd: &Imd) -> usize {
+    let is = |action: &&Action| matches!(action, Action::ForgetServers { .. });
+    imd.actions.iter().filter(is).count()
+}
+
+#[test]
+fn whoever_is_sent_elsewhere_forgets_what_the_nav_said_and_asks_it_again_when_that_fails() {
+    let mut imd = connected_through_a_nav();
+    assert_eq!(forgotten(&imd), 0);
+    imd.disconnects(elsewhere("two.example"));
+    assert_eq!(forgotten(&imd), 1);
+    assert_eq!(imd.dialed().server.to_string(), "mqtts://two.example:8883");
+    imd.fails(FaultKind::Unreachable);
+    imd.redials();
+    assert_eq!(dialed(&imd), ["nav.example"]);
+}
+
+#[test]
+fn nothing_is_forgotten_where_the_servers_are_configured_or_the_link_only_breaks() {
+    let mut imd = with_several_servers();
+    imd.refuses(elsewhere("other.example"));
+    assert_eq!(forgotten(&imd), 0);
+    let mut imd = connected_through_a_nav();
+    imd.fails(FaultKind::Io);
+    imd.redials();
+    assert_eq!(forgotten(&imd), 0);
+    assert_eq!(dialed(&imd), ["nav.example"]);
+}
+
+#[test]
+fn a_nav_cannot_send_the_token_elsewhere() {
+    let mut imd = Imd::new();
+    assert_eq!(imd.init("chat", "nav"), Ok(()));
+    assert_eq!(imd.connect("chat", with("t1").user("alice")), Ok(()));
+    imd.refuses(elsewhere("two.example"));
+    imd.redials();
+    assert_eq!(dialed(&imd), ["nav.example"]);
 }
 
 #[test]

@@ -198,6 +198,11 @@ impl Imd {
         let beside = vec![server("away.example"), server("127.0.0.1")];
         servers.by_app.insert(AppKey::parse("beside").unwrap(), beside);
         let key = AppKey::parse("several").unwrap();
+        let nav = Server {
+            transport: Transport::Nav,
+            ..server("nav.example")
+        };
+        servers.by_app.insert(AppKey::parse("nav").unwrap(), vec![nav]);
         let several = ["first.example", "second.example", "third.example"];
         servers.by_app.insert(key, several.map(server).to_vec());
         let config = Config {
@@ -303,6 +308,7 @@ impl Imd {
             | Action::Publish(_)
             | Action::Notify(_)
             | Action::AskForToken { .. }
+            | Action::ForgetServers { .. }
             | Action::Stopped => None,
         });
         let answer = answers.next().expect("every call is answered");
@@ -511,6 +517,7 @@ impl Imd {
             | Action::Publish(_)
             | Action::Notify(_)
             | Action::AskForToken { .. }
+            | Action::ForgetServers { .. }
             | Action::Stopped => None,
         };
         self.actions.iter().rev().find_map(dial).expect("a dial")

@@ -375,6 +375,10 @@ fn every_fault_of_the_way_goes_to_the_loop_under_its_own_code() {
         (FaultKind::Protocol, Code::RC_MSG_DATA_INCOMPLETE),
         (FaultKind::Certificate, Code::IMD_CERTIFICATE),
         (FaultKind::Tls, Code::IMD_TLS),
+        (FaultKind::NavUnreachable, Code::RC_HTTP_SEND_FAIL),
+        (FaultKind::NavSilent, Code::RC_HTTP_REQ_TIMEOUT),
+        (FaultKind::NavRefused, Code::RC_NAVI_REQ_FAILED),
+        (FaultKind::NavMalformed, Code::RC_NODE_NOT_FOUND),
     ] {
         let mut imd = dialing();
         imd.fails(kind);

@@ -128,6 +128,11 @@ impl<V: Vault> Driver<V> {
                     {
                         tell_outbox(outbox, &mut up.session, &event);
                     }
+                    if event == LinkEvent::LoggedIn
+                        && let Some(Account { app_key, user_id }) = up.session.account()
+                    {
+                        self.directory.logged_in(app_key, user_id, up.session.server());
+                    }
                     let event = self.surroundings.explained(event);
                     self.core.handle(now, Input::Link { epoch, event });
                 }

@@ -101,13 +101,13 @@ fn driver(server: Server, vault: &FakeVault, keep_alive: Duration) -> (Handle, A
     });
     let hub = Arc::new(Hub::default());
     let (handle, commands) = Handle::new();
-    let transports = Arc::default();
+    let directory = Arc::default();
     let driver = Driver::new(
         core,
         vault.clone(),
         Arc::clone(&hub),
         device,
-        transports,
+        directory,
         commands,
         surroundings(),
     )

@@ -8,6 +8,7 @@ mod clocks;
 mod connect;
 #[cfg(test)]
 mod reconnect;
+#[cfg(test)]
 mod renewal;
 #[cfg(test)]
 mod support;
@@ -17,3 +18,5 @@ mod tokens;
 mod verdicts;
 #[cfg(test)]
 mod wanted;
+#[cfg(test)]
+mod wish;

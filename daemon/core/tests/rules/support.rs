@@ -13,6 +13,9 @@ use imd_core::server::{Server, Transport};
 use imd_core::time::{BootTime, Now, UnixTime};
 use imd_core::{Code, Core, WakeUp};
 
+use crate::wish::Wish;
+pub(crate) use crate::wish::with;
+
 /// When every test begins, in seconds since 1970.
 pub(crate) const BEGIN: i64 = 1_900_000_000;
 
@@ -44,74 +47,6 @@ pub(crate) fn jwt(claims: &str) -> String {
     use base64::Engine as _;
     let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
     format!("{}.{}.c2ln", part(r#"{"alg":"HS256"}"#), part(claims))
-}
-
-/// A connect as an app makes it.
-#[derive(Clone)]
-pub(crate) struct Wish {
-    token: String,
-    user: Option<&'static str>,
-    limit: Option<Duration>,
-    id: Option<String>,
-    seen: bool,
-    resumes: bool,
-    app_key: Option<&'static str>,
-}
-
-pub(crate) fn with(token: &str) -> Wish {
-    Wish {
-        token: token.to_owned(),
-        user: None,
-        limit: None,
-        id: None,
-        seen: false,
-        resumes: false,
-        app_key: None,
-    }
-}
-
-impl Wish {
-    pub(crate) fn user(self, user: &'static str) -> Self {
-        Self {
-            user: Some(user),
-            ..self
-        }
-    }
-
-    pub(crate) fn limit(self, limit: Duration) -> Self {
-        Self {
-            limit: Some(limit),
-            ..self
-        }
-    }
-
-    /// The id the client gives its connect; else each has its own.
-    pub(crate) fn id(self, id: &str) -> Self {
-        Self {
-            id: Some(id.to_owned()),
-            ..self
-        }
-    }
-
-    pub(crate) fn database_opened_seen(self) -> Self {
-        Self { seen: true, ..self }
-    }
-
-    /// The library's own, for a connect that had succeeded.
-    pub(crate) fn resumed(self) -> Self {
-        Self {
-            resumes: true,
-            seen: true,
-            ..self
-        }
-    }
-
-    pub(crate) fn one_call(self, app_key: &'static str) -> Self {
-        Self {
-            app_key: Some(app_key),
-            ..self
-        }
-    }
 }
 
 /// What an app was told.

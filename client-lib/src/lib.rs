@@ -110,3 +110,7 @@ mod readme {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/tokens.md")]
 mod tokens {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+mod testing_page {}

@@ -2,24 +2,35 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use crate::account::Token;
 use crate::time::UnixTime;
 
-/// The claims imd reads.
+/// The claims imd reads. One of another type than it should have says nothing, and the others still count.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Claims {
     /// The user id.
+    #[serde(default, deserialize_with = "if_fit")]
     pub sub: Option<String>,
     /// The App Key.
+    #[serde(default, deserialize_with = "if_fit")]
     pub app: Option<String>,
     /// When the token ends, in seconds since 1970.
+    #[serde(default, deserialize_with = "if_fit")]
     exp: Option<f64>,
     /// When it was made.
+    #[serde(default, deserialize_with = "if_fit")]
     iat: Option<f64>,
     /// Before which it is not good.
+    #[serde(default, deserialize_with = "if_fit")]
     nbf: Option<f64>,
+}
+
+fn if_fit<'de, D: Deserializer<'de>, T: DeserializeOwned>(claim: D) -> Result<Option<T>, D::Error> {
+    let claim = serde_json::Value::deserialize(claim)?;
+    Ok(serde_json::from_value(claim).ok())
 }
 
 /// Two machines' clocks may differ by so much.
@@ -43,7 +54,9 @@ impl Claims {
         let header = URL_SAFE_NO_PAD.decode(header).ok()?;
         serde_json::from_slice::<serde::de::IgnoredAny>(&header).ok()?;
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-        serde_json::from_slice(&payload).ok()
+        // Else an empty list would do as well.
+        let payload: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&payload).ok()?;
+        serde_json::from_value(payload.into()).ok()
     }
 
     /// Whether `exp` is past by more than five minutes, which two machines' clocks may differ by.
@@ -183,9 +196,22 @@ mod tests {
                 "{payload}"
             );
         }
-        for payload in [r#"{"exp":1e999}"#, r#"{"exp":NaN}"#, r#"{"exp":"soon"}"#] {
+        for payload in [r#"{"exp":1e999}"#, r#"{"exp":NaN}"#] {
             assert_eq!(Claims::read(&jwt(payload)), None, "{payload}");
         }
+    }
+
+    #[test]
+    fn a_claim_of_another_type_says_nothing_and_the_others_count() {
+        let claims = Claims::read(&jwt(
+            r#"{"sub":"alice","app":7,"exp":"1000","iat":null,"nbf":{}}"#,
+        ))
+        .unwrap();
+        let only_sub = Claims {
+            sub: Some("alice".to_owned()),
+            ..Claims::default()
+        };
+        assert_eq!(claims, only_sub);
     }
 
     #[test]

@@ -17,10 +17,15 @@ pub struct TokenProviders {
 }
 
 impl TokenProviders {
-    /// A line to this instance. An older one's [`Asked`] ends.
+    /// A line to this instance. An older one's [`Asked`] ends, and what it was asked is asked here.
     pub fn open(&self, instance: InstanceId) -> Asked {
-        let (line, asked) = watch::channel(None);
-        self.lock().insert(instance, line);
+        let mut lines = self.lock();
+        let question = lines.get(&instance).and_then(|older| *older.borrow());
+        let (line, mut asked) = watch::channel(question);
+        if question.is_some() {
+            asked.mark_changed();
+        }
+        lines.insert(instance, line);
         asked
     }
 
@@ -61,8 +66,12 @@ mod tests {
     async fn a_question_reaches_the_newest_line_and_the_older_one_ends() {
         let (providers, chat) = (TokenProviders::default(), InstanceId("chat".into()));
         let mut older = providers.open(chat.clone());
+        providers.ask(&chat, UnixTime::from_millis(3));
         let mut newer = providers.open(chat.clone());
+        assert!(older.changed().await.is_ok(), "the question");
         assert!(older.changed().await.is_err());
+        newer.changed().await.unwrap();
+        assert_eq!(*newer.borrow_and_update(), Some(UnixTime::from_millis(3)));
         assert!(!providers.close(&chat, &older), "the newer one stays");
         let end = UnixTime::from_millis(7);
         providers.ask(&chat, end);

@@ -12,7 +12,7 @@ use crate::config::{Plaintext, parse_server};
 pub(super) const LONGEST: usize = 64 * 1024;
 
 /// So many servers at most.
-const MOST_SERVERS: usize = 32;
+pub(super) const MOST_SERVERS: usize = 32;
 
 /// So many bytes of a URL at most.
 const LONGEST_URL: usize = 1024;
@@ -21,13 +21,13 @@ const LONGEST_URL: usize = 1024;
 const VERSION: u64 = 1;
 
 /// How long an answer holds that does not say it.
-const TTL: u64 = 2 * 60 * 60;
+const TTL: Duration = Duration::from_hours(2);
 
 /// Less would make every attempt a request.
-const SHORTEST_TTL: u64 = 60;
+const SHORTEST_TTL: Duration = Duration::from_mins(1);
 
 /// More would keep users at servers that have gone.
-const LONGEST_TTL: u64 = 24 * 60 * 60;
+const LONGEST_TTL: Duration = Duration::from_hours(24);
 
 /// An answer within all bounds.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ struct Versioned {
 #[derive(Deserialize)]
 struct Written {
     servers: Vec<WrittenServer>,
-    ttl: Option<u64>,
+    ttl: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -87,8 +87,17 @@ pub(super) fn read(body: &[u8], plaintext: Plaintext) -> Result<Answer, NavError
     });
     Ok(Answer {
         servers: servers.collect::<Result<_, _>>()?,
-        ttl: Duration::from_secs(ttl.unwrap_or(TTL).clamp(SHORTEST_TTL, LONGEST_TTL)),
+        ttl: ttl.map_or(TTL, |seconds| {
+            // What is beyond a Duration is far beyond the bound as well.
+            let longest = if seconds > 0.0 { LONGEST_TTL } else { SHORTEST_TTL };
+            bounded(Duration::try_from_secs_f64(seconds).unwrap_or(longest))
+        }),
     })
+}
+
+/// No answer holds for less or for more.
+pub(super) fn bounded(ttl: Duration) -> Duration {
+    ttl.clamp(SHORTEST_TTL, LONGEST_TTL)
 }
 
 /// The order of trying: drawn by weight, those of weight 0 last.

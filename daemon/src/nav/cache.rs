@@ -9,6 +9,7 @@ use imd_core::server::Server;
 use imd_core::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
+use super::answer;
 use crate::config::{Plaintext, parse_server};
 
 /// The layout of the file. It changes when an older imd could no longer read it.
@@ -91,21 +92,25 @@ impl Cache {
         self.entries.drain(..surplus);
     }
 
-    /// What was said before the user had a name is what is known of the user.
-    pub(super) fn adopt(&mut self, key: &Key, now: UnixTime, within: Duration) {
-        let nameless = Key {
-            user_id: None,
-            ..key.clone()
+    /// What was said before the server had named the user is that user's, if the login was at one of its servers
+    /// and nothing else is known of the user. Whether there was something.
+    pub(super) fn adopt(&mut self, app_key: &AppKey, user_id: &UserId, server: &Server) -> bool {
+        let nameless = self.entries.iter().position(|(key, entry)| {
+            key.app_key == *app_key && key.user_id.is_none() && entry.servers.contains(server)
+        });
+        let Some(position) = nameless else {
+            return false;
         };
-        let Some(entry) = self.get(&nameless).cloned() else {
-            return;
+        let (key, entry) = self.entries.remove(position);
+        let key = Key {
+            user_id: Some(user_id.clone()),
+            ..key
         };
-        self.entries.retain(|(known, _)| *known != nameless);
-        let age = now.as_millis().saturating_sub(entry.fetched.as_millis());
-        let is_young = u128::try_from(age).is_ok_and(|age| age <= within.as_millis());
-        if key.user_id.is_some() && is_young && self.get(key).is_none_or(|known| !known.is_fresh(now)) {
-            self.put(key.clone(), entry);
+        let is_new = self.get(&key).is_none();
+        if is_new {
+            self.put(key, entry);
         }
+        is_new
     }
 
     pub(super) fn prefer(&mut self, app_key: &AppKey, user_id: &UserId, server: &Server) {
@@ -221,11 +226,16 @@ fn read(path: &Path, plaintext: Plaintext) -> io::Result<Vec<(Key, Entry)>> {
     }
     // What the configuration no longer allows is left out.
     let entries = file.entries.into_iter().filter_map(|row| {
-        let servers = row.servers.iter().map(|url| parse_server(url, plaintext));
+        let servers = row.servers.iter().take(answer::MOST_SERVERS);
+        let servers = servers.map(|url| parse_server(url, plaintext));
         let entry = Entry {
             servers: servers.collect::<Result<Vec<_>, _>>().ok()?,
             fetched: UnixTime::from_millis(row.fetched),
-            ttl: Duration::from_secs(row.ttl),
+            ttl: match row.ttl {
+                // It was in doubt.
+                0 => Duration::ZERO,
+                seconds => answer::bounded(Duration::from_secs(seconds)),
+            },
         };
         let key = Key {
             nav: row.nav,

@@ -39,9 +39,6 @@ const ASK: Duration = Duration::from_secs(7);
 /// How long it may take where a stale answer can stand in.
 const ASK_BESIDE_STALE: Duration = Duration::from_secs(2);
 
-/// An answer that was given before the server had named the user is that user's, if the login follows so soon.
-const NAMELESS: Duration = Duration::from_secs(60);
-
 /// The ways to the servers, and the directories that name them.
 #[derive(Default)]
 pub struct Directory {
@@ -107,11 +104,7 @@ impl Directory {
         };
         let key = Key::new(&nav, app_key, user_id);
         let now = clock::now().unix;
-        let known = {
-            let mut cache = self.cache();
-            cache.adopt(&key, now, NAMELESS);
-            cache.get(&key).cloned()
-        };
+        let known = self.cache().get(&key).cloned();
         match known {
             Some(entry) if entry.is_fresh(now) => self.dial_known(&key, entry.servers, dead_after).await,
             Some(entry) => match self.ask(&nav, app_key, user_id, ASK_BESIDE_STALE).await {
@@ -140,15 +133,21 @@ impl Directory {
 
     /// A login at this server got through: it is the first to be tried.
     pub fn logged_in(&self, app_key: &AppKey, user_id: &UserId, server: &Server) {
-        self.cache().prefer(app_key, user_id, server);
+        let is_adopted = {
+            let mut cache = self.cache();
+            let is_adopted = cache.adopt(app_key, user_id, server);
+            cache.prefer(app_key, user_id, server);
+            is_adopted
+        };
+        if is_adopted {
+            self.save();
+        }
     }
 
     /// What the nav said of this user is out of date.
     pub fn forget(&self, app_key: &AppKey, user_id: Option<&UserId>) {
         if self.cache().forget(app_key, user_id) {
-            let shared = Arc::clone(&self.shared);
-            // It is not waited for: at worst a restarted daemon is sent elsewhere once more.
-            drop(tokio::task::spawn_blocking(move || shared.save()));
+            self.save();
         }
     }
 
@@ -190,10 +189,15 @@ impl Directory {
         let named: Vec<_> = servers.iter().map(ToString::to_string).collect();
         tracing::info!(servers = named.join(", "), "the nav has named the servers");
         self.cache().put(key.clone(), entry);
+        self.save();
+        self.dial_known(key, servers, dead_after).await
+    }
+
+    /// It is not waited for: a disk that hangs must not keep anybody from a server. At worst a restarted daemon asks
+    /// again, or is sent elsewhere once more.
+    fn save(&self) {
         let shared = Arc::clone(&self.shared);
-        let saved = tokio::task::spawn_blocking(move || shared.save());
-        let (dialed, _) = tokio::join!(self.dial_known(key, servers, dead_after), saved);
-        dialed
+        drop(tokio::task::spawn_blocking(move || shared.save()));
     }
 
     /// Until the login is through, the one that was reached is the last to be tried again; if none is, the

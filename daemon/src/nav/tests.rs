@@ -139,15 +139,26 @@ fn another_nav_or_user_has_an_entry_of_its_own() {
 }
 
 #[test]
-fn what_was_said_before_the_user_had_a_name_is_the_user_s_for_a_minute() {
-    let now = |seconds: i64| UnixTime::from_millis(seconds * 1_000);
-    for (after, adopted) in [(1, true), (61, false)] {
-        let mut cache = Cache::default();
-        cache.put(key("nav", None), entry(0, &["one"]));
-        cache.adopt(&key("nav", Some("alice")), now(after), NAMELESS);
-        assert_eq!(cache.get(&key("nav", Some("alice"))).is_some(), adopted);
-        assert!(cache.get(&key("nav", None)).is_none());
-    }
+fn what_was_said_before_the_user_had_a_name_is_of_whoever_logs_in_there() {
+    let (alice, named) = (UserId::parse("alice").unwrap(), key("nav", Some("alice")));
+    let app_key = named.app_key.clone();
+    let mut cache = Cache::default();
+    cache.put(key("nav", None), entry(0, &["one"]));
+    assert!(!cache.adopt(&app_key, &alice, &server("elsewhere")));
+    assert!(cache.get(&named).is_none());
+    assert!(cache.adopt(&app_key, &alice, &server("one")));
+    assert!(cache.get(&named).is_some());
+    assert!(cache.get(&key("nav", None)).is_none());
+}
+
+#[test]
+fn what_the_nav_said_of_a_user_stays_that_user_s() {
+    let (carol, named) = (UserId::parse("carol").unwrap(), key("nav", Some("carol")));
+    let mut cache = Cache::default();
+    cache.put(named.clone(), entry(0, &["one", "two"]));
+    cache.put(key("nav", None), entry(5, &["one"]));
+    assert!(!cache.adopt(&named.app_key, &carol, &server("one")));
+    assert_eq!(cache.get(&named), Some(&entry(0, &["one", "two"])));
 }
 
 #[test]

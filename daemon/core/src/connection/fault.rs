@@ -228,6 +228,7 @@ impl Core {
             .find_map(|(_, waiter)| waiter.user_id.clone());
         let unnamed = target.user_id.is_none();
         let doubted = target.tokens.in_use().standing == Standing::Doubted;
+        let next_was_accepted = target.tokens.in_use().standing.was_accepted();
         let lenient_wait = LENIENCY.get(target.lenient_tries).copied();
         if doubted && lenient_wait.is_some() {
             target.lenient_tries = target.lenient_tries.saturating_add(1);
@@ -237,9 +238,14 @@ impl Core {
         let mut text = refusal.text;
         if was_updated {
             self.renewal.note = None;
-            self.persist();
-            text.push_str("; the updated token is dropped for the one before");
+            text.push_str(if next_was_accepted {
+                "; the updated token is dropped for the one before"
+            } else {
+                "; the updated token is dropped for one that has not been tried"
+            });
         }
+        // A joiner's token may have been brought by UpdateToken as well: it is refused all the same.
+        self.persist();
         if unnamed && let Some(user_id) = next_user {
             self.user_is(&user_id);
             self.open_ahead();

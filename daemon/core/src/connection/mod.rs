@@ -152,16 +152,16 @@ impl Core {
         if let Input::Resumed = input {
             self.stir(now, true);
         }
+        if let Input::Unbound { instance } | Input::NoTokenProvider { instance } = &input {
+            // Else it would be asked for what was due just before it went.
+            self.renewal.cannot_provide(instance);
+        }
         self.expire(now);
         match input {
             Input::Start { remembered } => self.start(now, remembered),
             Input::Call { call, request } => self.handle_request(now, call, request),
-            Input::Unbound { instance } => {
-                self.callers.unbind(&instance);
-                self.renewal.cannot_provide(&instance);
-            }
+            Input::Unbound { instance } => self.callers.unbind(&instance),
             Input::TokenProvider { instance, app } => self.renewal.can_provide(instance, app),
-            Input::NoTokenProvider { instance } => self.renewal.cannot_provide(&instance),
             Input::AccountOpened { account, result } => self.account_opened(now, &account, result),
             Input::Link { epoch, event } => self.handle_link(now, epoch, event),
             Input::Network(network) => self.network_is(now, network),
@@ -171,7 +171,7 @@ impl Core {
             }
             Input::Sleeping => self.lie_down(now),
             Input::StorageFull(why) => self.storage_full = why,
-            Input::Resumed | Input::Timeout => {}
+            Input::NoTokenProvider { .. } | Input::Resumed | Input::Timeout => {}
             Input::Stop => {
                 self.stop();
                 return;

@@ -184,14 +184,16 @@ impl Tokens {
             .chain(self.others.iter().rev())
     }
 
-    /// The last one that a CONNACK took; before the first such, the one in use.
+    /// The last one that a CONNACK took. Where there is none, or none any more: one that a connect brought, else the
+    /// newest that UpdateToken did.
     pub(crate) fn to_remember(&self) -> &Token {
         let accepted = self.all().find(|candidate| candidate.standing.was_accepted());
         let brought = || {
             self.all()
                 .find(|candidate| candidate.standing != Standing::Updated)
         };
-        &accepted.or_else(brought).unwrap_or(&self.in_use).token
+        let newest = || self.updated.as_ref().unwrap_or(&self.in_use);
+        &accepted.or_else(brought).unwrap_or_else(newest).token
     }
 
     /// The one that UpdateToken brought last, until a server has answered to it; `None` too where it is the one to
@@ -301,9 +303,18 @@ impl Tokens {
         true
     }
 
-    /// Drops the token in use for the next one, an untried one first. `false`: it was the only one.
+    /// Drops the token in use for the next one: an untried one first, then the newest of those that were taken and
+    /// not refused since. `false`: it was the only one.
     pub(crate) fn discard(&mut self) -> bool {
-        let Some(next) = self.take_untried().or_else(|| self.others.pop_front()) else {
+        let next = self.take_untried().or_else(|| {
+            let good = self
+                .others
+                .iter()
+                .rposition(|other| other.standing == Standing::Accepted);
+            good.and_then(|at| self.others.remove(at))
+                .or_else(|| self.others.pop_front())
+        });
+        let Some(next) = next else {
             return false;
         };
         self.in_use = next;

@@ -287,11 +287,13 @@ impl Model {
         let Some(account) = remembered.account() else {
             return;
         };
-        self.step.open_account = Some(account);
+        self.step.open_account = Some(account.clone());
         if let Some(token) = &remembered.token
             && remembered.wanted
             && remembered.verified
         {
+            // The file does not tell of a verified account's token whether a server has taken it.
+            self.taken.push((account, token.clone()));
             self.hold = Some(Hold {
                 app_key: remembered.app_key.clone(),
                 user: remembered.user_id.clone(),

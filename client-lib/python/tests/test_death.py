@@ -471,6 +471,8 @@ async def test_a_client_that_is_closed_ends_whatever_waits(stage: Stage) -> None
 
 async def test_the_journal_app_reads_each_message_once_over_kills(stage: Stage, tmp_path: Path) -> None:
     sender, daemon = stage.daemon(), stage.daemon()
+    # So many that the sender is at work when its daemon is killed for the third time.
+    messages_sent = 2000
     async with an_app(sender) as alice, an_app(daemon) as bob:
         await soon(alice.connect(stage.token("alice")))
         await soon(bob.connect(stage.token("bob")))
@@ -481,22 +483,25 @@ async def test_the_journal_app_reads_each_message_once_over_kills(stage: Stage, 
         try:
             await eventually("the reader to begin", lambda: True if _lines(read) or reader.returncode else None)
             writer = await asyncio.create_subprocess_exec(
-                sys.executable, JOURNAL_APP, "send", str(sender.socket), str(sent), "bob", "300", str(tmp_path / "stop")
+                *(sys.executable, JOURNAL_APP, "send", str(sender.socket), str(sent), "bob", str(messages_sent)),
+                str(tmp_path / "stop"),
             )
             for count in (50, 120, 200):
                 await eventually("some to be read", lambda: True if len(_lines(read)) > count else None)  # noqa: B023
                 await _kill_and_start(daemon, bob)
                 await _kill_and_start(sender, alice)
             assert await soon(writer.wait()) == 0
-            await eventually("all to be read", lambda: True if len(_lines(read)) > 300 else None)
+            await eventually("all to be read", lambda: True if len(_lines(read)) > messages_sent else None)
+            told = tmp_path / "read.told"
+            await eventually("the reader to be told of each loss", lambda: True if len(_lines(told)) >= 7 else None)
         finally:
             if reader.returncode is None:
                 reader.kill()
             await reader.wait()
         messages = [line.split(" ", 4) for line in _lines(read) if line.split(" ")[2] == "message"]
-        assert [words[3] for words in messages] == [f"m-{number:08}" for number in range(300)]
-        assert [words[4] for words in messages] == [f"message {number}" for number in range(300)]
-        assert _lines(sent) == [f"m-{number:08}" for number in range(300)]
+        assert [words[3] for words in messages] == [f"m-{number:08}" for number in range(messages_sent)]
+        assert [words[4] for words in messages] == [f"message {number}" for number in range(messages_sent)]
+        assert _lines(sent) == [f"m-{number:08}" for number in range(messages_sent)]
         for told in (tmp_path / "read.told", tmp_path / "sent.told"):
             assert [line.split()[0] for line in _lines(told)] == ["bound", *["lost", "bound"] * 3]
 

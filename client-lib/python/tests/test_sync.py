@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -158,24 +157,16 @@ def test_one_client_is_used_on_many_threads(stage: Stage) -> None:
         assert len(other.list_messages(ConversationKey.private("alice"), limit=200).messages) == 40
 
 
-def test_a_client_from_before_a_fork_says_so(stage: Stage) -> None:
+def test_a_client_from_before_a_fork_says_so(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process by its number alone: a real fork beside gRPC's threads can end the child in the interpreter
+    (a segmentation fault in threading._after_fork, seen once)."""
     with an_app(stage.daemon()) as client:
-        reading, writing = os.pipe()
-        child = multiprocessing.get_context("fork").Process(target=_in_a_child, args=(client, writing))
-        child.start()
-        os.close(writing)
-        with os.fdopen(reading) as said:
-            assert "before a fork" in said.read()
-        child.join()
+        parent = os.getpid()
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: parent + 1)
+            with pytest.raises(RuntimeError, match="before a fork"):
+                client.version()
         assert client.version().pid > 0
-
-
-def _in_a_child(client: sync.Client, writing: int) -> None:
-    with os.fdopen(writing, "w") as say:
-        try:
-            client.version()
-        except RuntimeError as error:
-            say.write(str(error))
 
 
 def test_the_librarys_own_thread_does_not_wait_for_itself(stage: Stage) -> None:

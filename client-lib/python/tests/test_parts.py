@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 import zipfile
@@ -27,6 +28,7 @@ from imd_client._generated import message_pb2, session_pb2, status_pb2
 from imd_client._keeper import Idle, Keeper, Kept, Pending, Request
 from imd_client._redial import Redial
 from imd_client._status import daemon_lost
+from imd_client._tasks import end
 from imd_client._uuid7 import uuid7
 from kit import REPOSITORY
 
@@ -292,3 +294,20 @@ def test_a_wheel_has_the_classes_and_their_types(tmp_path: Path, monkeypatch: py
     for wanted in ("py.typed", "sync.py", "_generated/session_pb2.py", "_generated/session_pb2.pyi"):
         assert f"imd_client/{wanted}" in names
     assert not [name for name in names if "test" in name or "__pycache__" in name]
+
+
+async def test_a_task_that_takes_a_cancellation_for_nothing_is_cancelled_again() -> None:
+    taken = 0
+
+    async def stubborn() -> None:
+        nonlocal taken
+        while taken < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                taken += 1
+
+    task = asyncio.ensure_future(stubborn())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end({task}), 10)
+    assert taken == 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+
 import pytest
 
 from imd_client import Code, ImdError, TokenExpiring
@@ -43,6 +46,27 @@ async def test_a_provider_that_fails_is_asked_again_by_the_next_daemon(stage: St
         daemon.kill()
         daemon.start()
         await eventually("the next daemon's question", lambda: True if len(asked) > 1 else None)
+
+
+async def test_a_client_that_is_closed_while_it_brings_a_token_ends(stage: Stage) -> None:
+    daemon = stage.daemon()
+    connected, brings = asyncio.Event(), asyncio.Event()
+
+    async def provide(_expiring: TokenExpiring) -> str:
+        await connected.wait()
+        daemon.signal(signal.SIGSTOP)
+        # Some turns of the loop later the call is under way.
+        asyncio.get_running_loop().call_later(0.05, brings.set)
+        return made("carol", 0, 3600)
+
+    async with an_app(daemon) as client:
+        provider = client.set_token_provider(provide)
+        await soon(client.connect(stage.token("carol")))
+        connected.set()
+        await soon(brings.wait())
+        provider.close()
+        await soon(client.close())
+    daemon.signal(signal.SIGCONT)
 
 
 async def test_a_token_of_another_user_and_one_without_a_connection_are_refused(stage: Stage) -> None:

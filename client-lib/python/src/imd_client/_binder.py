@@ -19,6 +19,7 @@ from imd_client._link import DEADLINE, Link, Stream
 from imd_client._redial import Redial
 from imd_client._signal import Signal
 from imd_client._status import Loss, Status, daemon_lost
+from imd_client._tasks import end
 
 LOGGER = logging.getLogger("imd_client")
 
@@ -145,8 +146,7 @@ class Binder:
     async def close(self) -> None:
         """Unbinds."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await end({self._task})
         self.board.close()
 
     def current(self, call: str) -> Link:

@@ -28,6 +28,7 @@ from imd_client._message import Content, ConversationKey
 from imd_client._renewal import Provide, TokenProvider
 from imd_client._sending import Courier, Sending
 from imd_client._status import Status
+from imd_client._tasks import end
 
 T = TypeVar("T")
 
@@ -125,10 +126,7 @@ class Client(Calls):
         self._is_closed = True
         for events in tuple(self._events):
             await events.aclose()
-        for task in tuple(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end(self._tasks)
         self._connector.close()
         self._courier.close()
         await self._binder.close()
@@ -286,7 +284,8 @@ class Client(Calls):
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if task.cancelled():
+            # What the client does by itself ends with it.
+            if task.cancelled() and asyncio.current_task() not in self._tasks:
                 raise failure(
                     Code.IPC_DISCONNECT, "the Client was closed before the answer came", Sent.UNKNOWN
                 ) from None

@@ -14,6 +14,7 @@ from imd_client._errors import ImdError, is_loss, is_passing
 from imd_client._event import Event, Start, Started
 from imd_client._link import Link, Stream
 from imd_client._signal import Signal
+from imd_client._tasks import end
 
 AGAIN = 1.0
 """Seconds before a daemon that did not give it is asked again."""
@@ -137,8 +138,7 @@ class Events:
     async def aclose(self) -> None:
         """Ends it."""
         self._page.clear()
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        await end({self._task})
         # One that was never begun has not ended itself.
         self._end()
 

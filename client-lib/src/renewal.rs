@@ -29,29 +29,26 @@ pub struct TokenExpiring {
 
 /// Keeps a token provider. Dropping it takes the provider away: the daemon then asks another app.
 #[must_use = "dropping it takes the provider away"]
-pub struct TokenProvider {
-    tasks: [AbortHandle; 2],
-}
+pub struct TokenProvider(Tasks);
 
 impl TokenProvider {
     pub(crate) fn new(tasks: [AbortHandle; 2]) -> Self {
-        Self { tasks }
+        Self(Tasks(tasks))
     }
 
     pub(crate) fn tasks(&self) -> Tasks {
-        Tasks(self.tasks.clone())
+        self.0.clone()
     }
 }
 
 impl Drop for TokenProvider {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.0.end();
     }
 }
 
 /// A provider's tasks, for the one that takes its place.
+#[derive(Clone)]
 pub(crate) struct Tasks([AbortHandle; 2]);
 
 impl Tasks {

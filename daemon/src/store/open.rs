@@ -119,24 +119,21 @@ impl Open {
         if writes.is_empty() {
             return;
         }
-        let told = published.tip.borrow().clone();
-        let (epoch, is_followed) = (&self.epoch, published.is_followed());
+        let epoch = &self.epoch;
         let connection = self.account.connection();
         let before = connection.total_changes();
         let begun = now();
         let (tried, progressed) = group_commit::commit(connection, writes, |transaction| {
-            (transaction.total_changes() != before)
-                .then(|| Progressed::read(transaction, epoch, &told, is_followed))
+            let is_changed = transaction.total_changes() != before;
+            is_changed.then(|| Progressed::read(transaction, epoch, published))
         });
         published.counters.committed(now().saturating_sub(begun));
         if tried.has_found_damage() {
             tracing::warn!("a write has found damage: the whole database is checked");
             suspect.store(true, Ordering::Relaxed);
         }
-        if let Some(Some(changed)) = progressed {
-            if let Some(progressed) = changed {
-                progressed.publish(published);
-            }
+        if let Some(progressed) = progressed.flatten() {
+            progressed.publish(published);
             self.idle.committed(now());
         }
         let Some(kept) = tried.answer() else { return };
@@ -172,53 +169,53 @@ impl Open {
 
     /// Tells how far the log is, and that there is something to publish.
     pub(super) fn publish(&mut self, published: &Published) {
-        let told = published.tip.borrow().clone();
-        let is_followed = published.is_followed();
-        if let Some(progressed) = Progressed::read(self.account.connection(), &self.epoch, &told, is_followed)
-        {
-            progressed.publish(published);
-        }
+        Progressed::read(self.account.connection(), &self.epoch, published).publish(published);
     }
 }
 
-/// How far the log and the outbox have come. Both stand in SQLite's own counters of row ids, so no write can
-/// forget to say it.
+/// How far the log and the outbox have come, where that is to be told. Both stand in SQLite's own counters of row
+/// ids, so no write can forget to say it.
+#[derive(Default)]
 struct Progressed {
-    /// `None`: nothing has been logged.
     tip: Option<Tip>,
-    outbox: u64,
+    outbox: Option<u64>,
 }
 
 impl Progressed {
-    /// What has been `told` is not told again. `None`: it cannot be read.
-    fn read(connection: &Connection, epoch: &str, told: &Tip, is_followed: bool) -> Option<Self> {
+    fn read(connection: &Connection, epoch: &str, published: &Published) -> Self {
         let (newest, outbox) = match counters(connection) {
             Ok(counters) => counters,
             Err(error) => {
                 tracing::warn!(%error, "how far the log is cannot be read");
-                return None;
+                return Self::default();
             }
         };
+        let told = published.tip.borrow().clone();
         let is_told = told.newest == newest && told.epoch == epoch;
         let tip = (!is_told).then(|| Tip {
             epoch: epoch.to_owned(),
             newest,
-            latest: if is_followed && told.epoch == epoch {
-                latest(connection, told, newest)
+            latest: if published.is_followed() && told.epoch == epoch {
+                latest(connection, &told, newest)
             } else {
                 Latest::default()
             },
         });
-        Some(Self { tip, outbox })
+        Self {
+            tip,
+            outbox: Some(outbox),
+        }
     }
 
     fn publish(self, published: &Published) {
         if let Some(tip) = self.tip {
             published.tip.send_replace(tip);
         }
-        published
-            .outbox
-            .send_if_modified(|value| std::mem::replace(value, self.outbox) != self.outbox);
+        if let Some(outbox) = self.outbox {
+            published
+                .outbox
+                .send_if_modified(|value| std::mem::replace(value, outbox) != outbox);
+        }
     }
 }
 
